@@ -1,0 +1,220 @@
+"""The seams: what a source and a target must do for the verbs, and what they may assume.
+
+A source lists and fetches; it keeps no state of its own between calls: cursors and facts are
+handed in. A target takes; it never deletes. Both are plain blocking objects; what runs
+inside them concurrently is their own business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from backupd.errors import BackupdError
+from backupd.model import NOTHING, Account, Collection, Facts, Gap, Item, Page, Service
+
+
+class Draft(Protocol):
+    """A file in the making: outside the mirror, hashed while it is written.
+
+    Not thread-safe: one writer. Raises OSError when the disk does not take the bytes.
+    """
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far: where a resumed download goes on."""
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Append `data`."""
+        ...
+
+    def restart(self) -> None:
+        """Drop what was written and begin again."""
+        ...
+
+    def discard(self) -> None:
+        """Remove the file; safe to call twice."""
+        ...
+
+
+class Landing(Protocol):
+    """Hands out drafts on the disk that the mirror lies on."""
+
+    def __call__(self) -> Draft:
+        """A new empty draft."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The bytes of an item, complete and checked against what the source says of them.
+
+    Attributes:
+        item: the very object that was asked for.
+        draft: the bytes in their open format (RFC 5322, iCalendar, vCard or the file itself).
+        facts: what the fetch learnt beyond the listing; it wins over `item.facts`.
+        gaps: parts that could not be taken along (a cloud attachment, say).
+        note: a reason word when the bytes are a fall-back or a check was only advisory, else "".
+    """
+
+    item: Item
+    draft: Draft
+    facts: Facts = NOTHING
+    gaps: tuple[Gap, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An item that could not be had, and why: an ItemError, or a TransientError after all retries."""
+
+    item: Item
+    error: BackupdError
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One answer of a check: `level` is `ok`, `warning` or `error`; `hint` says what to do."""
+
+    level: str
+    subject: str
+    message: str
+    hint: str = ""
+
+
+class Source(Protocol):
+    """Where data comes from.
+
+    Every method raises AuthError when credentials or permissions are at fault, CutOff when the
+    account or tenant is refused, TransientError when retrying inside did not help.
+    """
+
+    name: str
+
+    def accounts(self) -> Iterator[Account]:
+        """Every account the configuration selects."""
+        ...
+
+    def collections(self, account: Account, service: Service) -> Sequence[Collection | Gap]:
+        """Every collection, parents before children; Gaps for what is known but not taken.
+
+        Raises CutOff(reason="licence") when the account has no such service at all (any more).
+        """
+        ...
+
+    def pages(self, account: Account, collection: Collection, cursor: str | None) -> Iterator[Page]:
+        """The changes since `cursor` (everything for None), ending with a page marked `last`.
+
+        A cursor that the source refuses is no error: the next page is marked `restart`.
+        Raises ItemGone when the collection itself no longer exists.
+        """
+        ...
+
+    def keys(self, account: Account, service: Service, ids: Sequence[str]) -> Mapping[str, str]:
+        """For each id, a key that stays when the item moves within the account.
+
+        An id that has no better key maps to itself.
+        """
+        ...
+
+    def version(self, service: Service, facts: Facts) -> str:
+        """What identifies the content behind `facts` (merged, complete); equal means: do not fetch.
+
+        Pure and fast: it is called for every item of every page.
+        """
+        ...
+
+    def fetch(
+        self, account: Account, collection: Collection, items: Iterable[Item], landing: Landing
+    ) -> Iterator[Fetched | Failed]:
+        """Fetch each item into a draft of its own; in any order, several at a time.
+
+        `item.facts` are the merged facts. Each item is answered exactly once; a Failed one leaves
+        no draft behind. An exception ends the iteration: the caller discards what it has not taken.
+        """
+        ...
+
+    def locate(self, account: Account, service: Service, keys: Sequence[str]) -> Mapping[str, str | None]:
+        """Where items are now: key → collection id, or None when it is truly gone.
+
+        A key missing from the answer is unknown, and its item must be kept.
+        """
+        ...
+
+    def check(self) -> Iterator[Finding]:
+        """Try credentials, permissions and reachability without changing anything."""
+        ...
+
+    def close(self) -> None:
+        """Release connections and threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """An item on its way into a target.
+
+    Attributes:
+        path: its path inside the snapshot, with `/`.
+        collection: the display names from the top to its collection.
+        key: its stable key; unique within the account and service.
+        name: a file's own name and path inside the drive (`a/b.txt`), else the snapshot's file name.
+        sha256: as recorded when it was fetched.
+        facts: the facts from its index line.
+    """
+
+    service: Service
+    collection: tuple[str, ...]
+    path: str
+    key: str
+    name: str
+    size: int
+    sha256: str
+    facts: Facts
+
+
+class Reader(Protocol):
+    """A stream of bytes that is read once."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes; b"" at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """What became of a parcel.
+
+    Attributes:
+        state: `restored`, `present`, `repaired` or `quarantined`.
+        where: the address of the item at the target.
+        why: the reason, for the last two.
+    """
+
+    state: str
+    where: str
+    why: str = ""
+
+
+class Target(Protocol):
+    """Where data goes. It only adds; a second run with the same parcels changes nothing."""
+
+    name: str
+
+    def preflight(self) -> Iterator[Finding]:
+        """Log in, look at quota and capabilities; nothing is written that stays."""
+        ...
+
+    def put(self, parcel: Parcel, content: Reader) -> Put:
+        """Put one item. Raises ItemRefused when the target does not take it."""
+        ...
+
+    def read_back(self, parcel: Parcel, put: Put) -> str:
+        """The SHA-256 of what the target holds now; raises IntegrityError when it is not there."""
+        ...
+
+    def close(self) -> None:
+        """Flush and release."""
+        ...
