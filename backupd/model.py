@@ -16,7 +16,10 @@ Facts = Mapping[str, Any]
 """What the source says about an item: JSON values only. It is kept in the index beside the
 item, so it must never hold a secret or anything that expires (see `Item.hints`)."""
 
-NOTHING: Facts = MappingProxyType({})
+
+def nothing() -> Facts:
+    """No facts: an empty mapping that nobody can fill."""
+    return MappingProxyType({})
 
 
 class Service(StrEnum):
@@ -76,7 +79,7 @@ class Collection:
     name: str
     count: int | None = None
     special: str | None = None
-    facts: Facts = NOTHING
+    facts: Facts = field(default_factory=nothing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class Item:
     facts: Facts
     folder: str | None = None
     name: str | None = None
-    hints: Facts = field(default=NOTHING, compare=False)
+    hints: Facts = field(default_factory=nothing, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ inside them concurrently is their own business.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from backupd.errors import BackupdError
-from backupd.model import NOTHING, Account, Collection, Facts, Gap, Item, Page, Service
+from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service, nothing
 
 
 class Draft(Protocol):
@@ -61,7 +61,7 @@ class Fetched:
 
     item: Item
     draft: Draft
-    facts: Facts = NOTHING
+    facts: Facts = field(default_factory=nothing)
     gaps: tuple[Gap, ...] = ()
     note: str = ""
 
@@ -136,7 +136,9 @@ class Source(Protocol):
         """
         ...
 
-    def locate(self, account: Account, service: Service, keys: Sequence[str]) -> Mapping[str, str | None]:
+    def locate(
+        self, account: Account, service: Service, keys: Sequence[str]
+    ) -> Mapping[str, str | None]:
         """Where items are now: key → collection id, or None when it is truly gone.
 
         A key missing from the answer is unknown, and its item must be kept.

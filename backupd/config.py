@@ -1,0 +1,326 @@
+"""The TOML file as frozen values.
+
+Unknown keys are refused, every problem is listed at once with its line, and secrets are only
+ever named by reference: a `*_file`, or a systemd credential of the name `SECTION.KEY`
+(`sources.contoso.client_secret`, say) below `$CREDENTIALS_DIRECTORY`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from backupd.errors import ConfigError
+from backupd.model import Service
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+DURATION = re.compile(r"(\d+)\s*([smhd])")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_duration(text: object) -> int:
+    """`"30s"`, `"5m"`, `"1h"` or `"1d"` in seconds; raises ValueError with the rule."""
+    if isinstance(text, int) and not isinstance(text, bool):
+        return text
+    match = DURATION.fullmatch(text) if isinstance(text, str) else None
+    if not match:
+        raise ValueError('a duration is a number and one of s, m, h, d: "5m", "1h", "1d"')
+    return int(match[1]) * SECONDS[match[2]]
+
+
+Seconds = Annotated[int, BeforeValidator(parse_duration)]
+Share = Annotated[float, Field(gt=0, le=1)]
+AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser())]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and every key known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Limits(Section):
+    """How much of the machine and of the provider backupd may use."""
+
+    workers: Annotated[int, Field(ge=1, le=64)] = 4
+    """Accounts synced at the same time."""
+
+
+class Guard(Section):
+    """When a sync stops and asks instead of removing."""
+
+    share: Share = 0.2
+    """Share of an account's items of one service that may vanish in one sync."""
+    items: Annotated[int, Field(ge=0)] = 50
+    """Fewer vanished items than this never trip the guard."""
+
+
+class Microsoft365(Section):
+    """A Microsoft 365 tenant, or one person of it, through Graph."""
+
+    name: str = ""
+    type: Literal["microsoft365"]
+    tenant_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")]
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
+    auth: Literal["app", "device-code", "browser"] = "app"
+    client_secret_file: AbsolutePath | None = None
+    certificate_file: AbsolutePath | None = None
+    key_file: AbsolutePath | None = None
+    graph_url: str = "https://graph.microsoft.com/v1.0"
+    login_url: str = "https://login.microsoftonline.com"
+    services: tuple[Service, ...] = tuple(Service)
+    accounts: tuple[str, ...] = ("*",)
+    company: Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._-]{1,60}$")] = "self-hosted"
+    token_file: AbsolutePath | None = None
+
+    @field_validator("graph_url", "login_url")
+    @classmethod
+    def _encrypted(cls, url: str) -> str:
+        loopback = re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|$)", url)
+        if not (url.startswith("https://") or loopback):
+            raise ValueError("an address must begin with https:// (http:// only for this machine)")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Microsoft365:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        if self.certificate_file and self.client_secret_file:
+            raise ValueError("give either client_secret_file or certificate_file, not both")
+        return self
+
+    @property
+    def client_secret(self) -> str | None:
+        """The secret itself, read now; None for certificates and people. Raises ConfigError."""
+        if self.auth != "app" or self.certificate_file:
+            return None
+        where = self.client_secret_file or credential(f"sources.{self.name}.client_secret")
+        if where is None:
+            raise ConfigError(
+                f"[sources.{self.name}] has no client secret and no certificate.",
+                hint="Set client_secret_file (or certificate_file and key_file), or pass the systemd "
+                f"credential sources.{self.name}.client_secret. For a single person set "
+                'auth = "device-code".',
+            )
+        return read_secret(where, f"the client secret of [sources.{self.name}]")
+
+
+SourceSection = Microsoft365
+
+
+class Storage(Section):
+    """A place where vaults live: any restic location."""
+
+    name: str = ""
+    repository: Annotated[str, Field(min_length=1)]
+    password_file: AbsolutePath | None = None
+    password_command: str | None = None
+    environment_file: AbsolutePath | None = None
+    shared: bool = False
+    compression: Literal["auto", "off", "fastest", "better", "max"] = "auto"
+
+    @model_validator(mode="after")
+    def _one_password(self) -> Storage:
+        if self.password_file and self.password_command:
+            raise ValueError("give either password_file or password_command, not both")
+        return self
+
+    def password_source(self) -> Path | str:
+        """The file (Path) or command (str) that yields the password. Raises ConfigError."""
+        if self.password_command:
+            return self.password_command
+        where = self.password_file or credential(f"storage.{self.name}.password")
+        if where is None:
+            raise ConfigError(
+                f"[storage.{self.name}] has no password.",
+                hint="Set password_file or password_command, or pass the systemd credential "
+                f"storage.{self.name}.password. Without that password nobody can read the vault.",
+            )
+        read_secret(where, f"the password of [storage.{self.name}]")
+        return where
+
+    def environment(self) -> dict[str, str]:
+        """The KEY=VALUE lines of `environment_file`. Raises ConfigError with the line at fault."""
+        if self.environment_file is None:
+            return {}
+        text = read_secret(self.environment_file, f"the environment of [storage.{self.name}]")
+        pairs = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            key, equals, value = line.strip().removeprefix("export ").partition("=")
+            if not equals or not key.isidentifier():
+                raise ConfigError(
+                    f"{self.environment_file}, line {number}: not KEY=VALUE.",
+                    hint="One variable a line, for example AWS_ACCESS_KEY_ID=…",
+                )
+            pairs[key] = value.strip().strip("\"'")
+        return pairs
+
+
+class FolderTarget(Section):
+    """A directory: Maildir, .ics, .vcf and plain files."""
+
+    name: str = ""
+    type: Literal["folder"]
+    path: AbsolutePath
+
+
+TargetSection = FolderTarget
+
+
+class Config(Section):
+    """The whole file."""
+
+    state_dir: AbsolutePath = Path("/var/lib/backupd")
+    restic: str = "restic"
+    limits: Limits = Limits()
+    guard: Guard = Guard()
+    sources: Mapping[str, SourceSection] = Field(default_factory=dict)
+    storage: Mapping[str, Storage] = Field(default_factory=dict)
+    targets: Mapping[str, TargetSection] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, raw: Any) -> Any:
+        """Sections carry their own name, so that messages can say which one is meant."""
+        if isinstance(raw, dict):
+            for kind in ("sources", "storage", "targets"):
+                for name, section in (raw.get(kind) or {}).items():
+                    if isinstance(section, dict):
+                        section["name"] = name
+        return raw
+
+    @field_validator("sources", "storage", "targets")
+    @classmethod
+    def _safe_names(cls, sections: Mapping[str, Any]) -> Mapping[str, Any]:
+        bad = [name for name in sections if not NAME.fullmatch(name)]
+        if bad:
+            raise ValueError(
+                f"{', '.join(map(repr, bad))}: a section name has up to 40 small letters, digits, - and _"
+            )
+        return sections
+
+    @model_validator(mode="after")
+    def _token_files(self) -> Config:
+        """Tokens of people lie in the state directory unless told otherwise."""
+        for name, section in self.sources.items():
+            if section.token_file is None:
+                token_file = self.state_dir / "tokens" / f"{name}.json"
+                object.__setattr__(section, "token_file", token_file)
+        return self
+
+
+def credential(name: str) -> Path | None:
+    """A systemd credential of this unit, if it was passed one by that name."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder) / name if folder else None
+    return path if path and path.exists() else None
+
+
+def read_secret(path: Path, what: str) -> str:
+    """The text of a secret file without its trailing line break. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigError(
+            f"Cannot read {what} from {path}: {why}.",
+            hint="Check the path in the configuration and that the user running backupd may read it.",
+        ) from error
+    if not text:
+        raise ConfigError(
+            f"{path} is empty: it should hold {what}.", hint="Write the secret into it."
+        )
+    return text
+
+
+def search_path() -> tuple[Path, ...]:
+    """Where a configuration is looked for when none is named, in this order."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    named = os.environ.get("BACKUPD_CONFIG")
+    if named:
+        return (Path(named),)
+    return (Path("/etc/backupd/config.toml"), home / "backupd" / "config.toml")
+
+
+def find(path: Path | None) -> Path:
+    """The configuration file to use. Raises ConfigError when there is none."""
+    candidates = (path,) if path else search_path()
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise ConfigError(
+        f"No configuration found (looked for {', '.join(map(str, candidates))}).",
+        hint="Run `backupd init` to write one, or name it with --config PATH.",
+    )
+
+
+def load(path: Path) -> Config:
+    """Read and check a configuration. Raises ConfigError listing every problem with its line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(
+            f"Cannot read {path}: {why}.", hint="Check the path and its owner."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{path} is not valid TOML: {error}.", hint="See config.example.toml."
+        ) from error
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        problems = [_problem(text, path, each) for each in error.errors()]
+        plural = "problem" if len(problems) == 1 else "problems"
+        raise ConfigError(
+            "\n  ".join([f"{len(problems)} {plural} in {path}:", *problems]),
+            hint="config.example.toml explains every option; nothing was changed or started.",
+        ) from error
+
+
+def _problem(text: str, path: Path, error: Any) -> str:
+    """One validation error as `file:line: [section] key: what is wrong`."""
+    place = [str(part) for part in error["loc"]]
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = "unknown key"
+    elif error["type"] == "missing":
+        message = "is required"
+    line = _line_of(text, place)
+    return f"{path.name}:{line}: {'.'.join(place) or 'file'}: {message}"
+
+
+def _line_of(text: str, place: list[str]) -> int:
+    """The line a dotted place stands on, or that of its table, or 1."""
+    table: list[str] = []
+    best, depth = 1, 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
+            table = [part.strip().strip("\"'") for part in header[1].split(".")]
+            here = table
+        elif key := re.match(r"\s*([A-Za-z0-9_\"'.-]+?)\s*=", line):
+            here = [*table, *(part.strip("\"'") for part in key[1].split("."))]
+        else:
+            continue
+        common = len(here) if here == place[: len(here)] else 0
+        if common > depth:
+            best, depth = number, common
+    return best
