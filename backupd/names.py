@@ -23,6 +23,9 @@ SUBJECT_LIMIT = 80
 _FORBIDDEN = frozenset('%/\\:*?"<>|')
 """What a path, a Windows share or our own escape could misread."""
 
+EXTENSION_LIMIT = 16
+"""Bytes, dot included, up to which the end of a name is kept as its extension."""
+
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 """Device names on Windows, whatever their extension."""
 
@@ -106,7 +109,7 @@ def shorten(text: str, limit: int, *, mark: str = "", always: bool = False) -> s
     if size <= limit and not always:
         return text
     stem, dot, extension = text.rpartition(".")
-    if not stem or len((dot + extension).encode()) > 16:
+    if not stem or len((dot + extension).encode()) > EXTENSION_LIMIT:
         stem, dot, extension = text, "", ""
     tail = (f"~{mark}" if mark else "") + dot + extension
     room = limit - len(tail.encode())

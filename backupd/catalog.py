@@ -1,0 +1,371 @@
+"""What we hold of one account and where it came from: one SQLite file beside the mirror.
+
+One writer (the account's lock sees to that), any number of readers. The mirror can be read
+without the catalog and the catalog rebuilt from the mirror; what only the catalog knows are
+cursors, the journal of a change under way and the retry ledger.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, event, func, text
+from sqlalchemy.exc import DatabaseError
+from sqlmodel import Session, SQLModel, create_engine, delete, select, update
+
+from backupd.errors import BackupdError, IntegrityError, UserError
+from backupd.model import Facts, Service
+from backupd.rows import (
+    HELD,
+    MISSING,
+    SCHEMA,
+    DirtyRow,
+    FolderRow,
+    GapRow,
+    ItemRow,
+    JournalRow,
+    Meta,
+    RetryRow,
+)
+
+CHUNK = 500
+"""Values in one SQL `IN (…)`: well below SQLite's limit of variables."""
+
+
+class Catalog:
+    """The open file. Not thread-safe; each thread opens its own."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open, create or migrate. Raises UserError for a newer schema, IntegrityError for damage."""
+        self.path = path
+        self._engine = _engine(path, read_only=read_only)
+        try:
+            self._migrate(read_only=read_only)
+        except DatabaseError as error:
+            self._engine.dispose()
+            raise _unusable(path, error) from error
+        self._session = Session(self._engine, expire_on_commit=False, autoflush=False)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._session.close()
+        self._engine.dispose()
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """All of it durable at the end, or none of it."""
+        try:
+            yield self._session
+            self._session.commit()
+        except BaseException:
+            self._session.rollback()
+            raise
+        finally:
+            self._session.expunge_all()
+
+    @property
+    def session(self) -> Session:
+        """For reading outside a transaction."""
+        return self._session
+
+    def _migrate(self, *, read_only: bool) -> None:
+        with self._engine.connect() as connection:
+            found = connection.execute(text("PRAGMA user_version")).scalar_one()
+        if found > SCHEMA:
+            raise UserError(
+                f"{self.path} was written by a newer backupd (schema {found}, this one knows {SCHEMA}).",
+                hint="Run the newer version again. Nothing was changed.",
+                reason="newer-catalog",
+            )
+        if read_only:
+            return
+        for number in range(found, SCHEMA):
+            with self._engine.begin() as connection:
+                MIGRATIONS[number](connection)
+                connection.execute(text(f"PRAGMA user_version = {number + 1}"))
+
+    # -- single values ------------------------------------------------------------------------
+
+    def get(self, key: str, default: str = "") -> str:
+        """A single value."""
+        found = self._session.exec(select(Meta.value).where(Meta.key == key)).first()
+        return default if found is None else found
+
+    def put(self, key: str, value: str) -> None:
+        """Set a single value, inside a transaction."""
+        self._session.merge(Meta(key=key, value=value))
+
+    @property
+    def revision(self) -> int:
+        """Goes up with every change of what the mirror holds."""
+        return int(self.get("revision", "0"))
+
+    def touched(self) -> None:
+        """Count a change of the mirror, inside its transaction."""
+        self.put("revision", str(self.revision + 1))
+
+    # -- folders ------------------------------------------------------------------------------
+
+    def collections(self, service: Service | None = None, *, gone: bool = False) -> list[FolderRow]:
+        """The collections (not the folders inside drives), in path order."""
+        query = select(FolderRow).where(FolderRow.collection == None)  # noqa: E711
+        if service:
+            query = query.where(FolderRow.service == service)
+        if not gone:
+            query = query.where(FolderRow.gone == False)  # noqa: E712
+        return list(self._session.exec(query.order_by(FolderRow.path)))
+
+    def folder(self, row_id: int) -> FolderRow:
+        """A folder by its row. Raises IntegrityError when the catalog contradicts itself."""
+        row = self._session.get(FolderRow, row_id)
+        if row is None:
+            raise IntegrityError(
+                f"{self.path} names folder {row_id}, which it does not hold.",
+                hint="Restore the catalog, or remove it: the next sync builds it anew.",
+            )
+        return row
+
+    def find_folder(self, service: Service, scope: int, source_id: str) -> FolderRow | None:
+        """A folder by the source's id."""
+        return self._session.exec(
+            select(FolderRow).where(
+                FolderRow.service == service,
+                FolderRow.scope == scope,
+                FolderRow.source_id == source_id,
+            )
+        ).first()
+
+    def taken(self, parent: int | None, service: Service, fold: str, but: int | None) -> bool:
+        """Whether a sibling (folder or item) other than the folder `but` has this folded name."""
+        folders = select(FolderRow.id).where(
+            FolderRow.parent == parent, FolderRow.service == service, FolderRow.fold == fold
+        )
+        if any(row != but for row in self._session.exec(folders)):
+            return True
+        items = select(ItemRow.id).where(ItemRow.folder == parent, ItemRow.fold == fold)
+        return parent is not None and self._session.exec(items).first() is not None
+
+    def item_taken(self, folder: int, fold: str, but: str) -> bool:
+        """Whether a sibling other than the item of key `but` has this folded name."""
+        items = select(ItemRow.key).where(ItemRow.folder == folder, ItemRow.fold == fold)
+        folders = select(FolderRow.id).where(FolderRow.parent == folder, FolderRow.fold == fold)
+        return (
+            any(key != but for key in self._session.exec(items))
+            or self._session.exec(folders).first() is not None
+        )
+
+    def below(self, path: str) -> list[FolderRow]:
+        """All folders at or below a mirror path."""
+        low, high = path + "/", path + "0"  # "0" follows "/" in every ASCII collation
+        inside = select(FolderRow).where(FolderRow.path >= low, FolderRow.path < high)
+        exact = select(FolderRow).where(FolderRow.path == path)
+        return [*self._session.exec(exact), *self._session.exec(inside)]
+
+    # -- items --------------------------------------------------------------------------------
+
+    def items_by_id(self, collection: int, ids: Sequence[str]) -> dict[str, ItemRow]:
+        """The items of a collection by the source's ids."""
+        found: dict[str, ItemRow] = {}
+        for some in _chunks(ids):
+            query = select(ItemRow).where(
+                ItemRow.collection == collection,
+                ItemRow.source_id.in_(some),  # type: ignore[attr-defined]
+            )
+            found.update((row.source_id, row) for row in self._session.exec(query))
+        return found
+
+    def items_by_key(self, service: Service, scope: int, keys: Sequence[str]) -> dict[str, ItemRow]:
+        """Items by their stable keys, wherever they lie now."""
+        found: dict[str, ItemRow] = {}
+        for some in _chunks(keys):
+            query = select(ItemRow).where(
+                ItemRow.service == service,
+                ItemRow.scope == scope,
+                ItemRow.key.in_(some),  # type: ignore[attr-defined]
+            )
+            found.update((row.key, row) for row in self._session.exec(query))
+        return found
+
+    def items(
+        self,
+        *,
+        service: Service | None = None,
+        folder: int | None = None,
+        state: int | None = None,
+        shard: str = "",
+        limit: int | None = None,
+    ) -> Iterator[ItemRow]:
+        """Items in the order of their names, a few at a time in memory."""
+        query = select(ItemRow)
+        if service is not None:
+            query = query.where(ItemRow.service == service)
+        if folder is not None:
+            query = query.where(ItemRow.folder == folder)
+        if state is not None:
+            query = query.where(ItemRow.state == state)
+        if shard:
+            query = query.where(ItemRow.name >= shard + "/", ItemRow.name < shard + "0")
+        query = query.order_by(ItemRow.folder, ItemRow.name).limit(limit)  # type: ignore[arg-type]
+        for row in self._session.exec(query.execution_options(yield_per=CHUNK)):
+            yield row
+            self._session.expunge(row)
+
+    def held(self, collection: int) -> int:
+        """How many items of a collection are in the mirror or in the retry ledger."""
+        items = select(func.count()).where(ItemRow.collection == collection, ItemRow.state == HELD)
+        waiting = select(func.count()).where(
+            RetryRow.collection == collection,
+            RetryRow.source_id.not_in(  # type: ignore[attr-defined]
+                select(ItemRow.source_id).where(ItemRow.collection == collection)
+            ),
+        )
+        return self._session.exec(items).one() + self._session.exec(waiting).one()
+
+    def totals(self, service: Service | None = None) -> tuple[int, int]:
+        """Items and bytes in the mirror."""
+        query = select(func.count(), func.coalesce(func.sum(ItemRow.size), 0)).select_from(ItemRow)
+        if service:
+            query = query.where(ItemRow.service == service)
+        count, size = self._session.exec(query).one()
+        return count, size
+
+    def count(self, service: Service, state: int) -> int:
+        """How many items of a service are in a state."""
+        query = select(func.count()).where(ItemRow.service == service, ItemRow.state == state)
+        return self._session.exec(query).one()
+
+    def miss_unseen(self, collection: FolderRow) -> None:
+        """After a full listing: what it did not mention is missing, or no longer to be retried."""
+        self._session.exec(
+            update(ItemRow)
+            .where(
+                ItemRow.collection == collection.id,  # type: ignore[arg-type]
+                ItemRow.round < collection.round,  # type: ignore[arg-type]
+                ItemRow.state == HELD,  # type: ignore[arg-type]
+            )
+            .values(state=MISSING)
+        )
+        self._session.exec(
+            delete(RetryRow).where(
+                RetryRow.collection == collection.id,  # type: ignore[arg-type]
+                RetryRow.round < collection.round,  # type: ignore[arg-type]
+            )
+        )
+
+    def miss_all(self, collection: int) -> None:
+        """The collection itself is gone: so is what it held, unless it turns up elsewhere."""
+        self._session.exec(
+            update(ItemRow)
+            .where(ItemRow.collection == collection, ItemRow.state == HELD)  # type: ignore[arg-type]
+            .values(state=MISSING)
+        )
+
+    # -- retry ledger, gaps, journal ----------------------------------------------------------
+
+    def retries(self, collection: int | None = None, *, due: int | None = None) -> list[RetryRow]:
+        """The retry ledger: of a collection, due at a time, or all of it."""
+        query = select(RetryRow)
+        if collection is not None:
+            query = query.where(RetryRow.collection == collection)
+        if due is not None:
+            query = query.where(RetryRow.next_try <= due)
+        return list(self._session.exec(query.order_by(RetryRow.first_seen, RetryRow.id)))  # type: ignore[arg-type]
+
+    def retry(self, collection: int, source_id: str) -> RetryRow | None:
+        """One entry of the retry ledger."""
+        return self._session.exec(
+            select(RetryRow).where(
+                RetryRow.collection == collection, RetryRow.source_id == source_id
+            )
+        ).first()
+
+    def gaps(self) -> list[GapRow]:
+        """Every coverage gap."""
+        return list(self._session.exec(select(GapRow).order_by(GapRow.service, GapRow.id)))  # type: ignore[arg-type]
+
+    def journal(self, moves: Iterable[tuple[str, str | None]]) -> None:
+        """Say what is about to appear in the mirror, durably, before it does."""
+        with self.transaction() as session:
+            session.add_all(JournalRow(path=path, was=was) for path, was in moves)
+
+    def journal_rows(self) -> list[JournalRow]:
+        """What was under way when the last run ended."""
+        return list(self._session.exec(select(JournalRow).order_by(JournalRow.id.desc())))  # type: ignore[union-attr]
+
+    def clear_journal(self) -> None:
+        """The change is complete, inside its transaction."""
+        self._session.exec(delete(JournalRow))
+
+    def dirty(self) -> list[DirtyRow]:
+        """Index files to be written again."""
+        return list(self._session.exec(select(DirtyRow)))
+
+    def mark_dirty(self, places: Iterable[tuple[int, str]]) -> None:
+        """Remember that these index files must be written again, inside a transaction."""
+        for folder, shard in places:
+            self._session.merge(DirtyRow(folder=folder, shard=shard))
+
+
+def dumps(facts: Facts) -> str:
+    """Facts as one line of JSON that equal facts always give."""
+    return json.dumps(dict(facts), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def loads(line: str) -> dict[str, Any]:
+    """The facts of a row."""
+    facts: dict[str, Any] = json.loads(line)
+    return facts
+
+
+def _create(connection: Any) -> None:
+    SQLModel.metadata.create_all(connection)
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (_create,)
+"""From schema N to N + 1, by position."""
+
+
+def _engine(path: Path, *, read_only: bool) -> Engine:
+    target = f"sqlite:///file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}&uri=true"
+    engine = create_engine(target, connect_args={"timeout": 30})
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _: object) -> None:
+        if not read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # a committed cursor must survive a power cut
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    return engine
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _unusable(path: Path, error: DatabaseError) -> BackupdError:
+    cause = str(error.orig)
+    if "full" in cause or "readonly" in cause or "unable to open" in cause:
+        return UserError(
+            f"Cannot open {path}: {cause}.",
+            hint="Check free space, the owner of the state directory and its permissions.",
+        )
+    return IntegrityError(
+        f"{path} is damaged: {cause}.",
+        hint="Move it aside: the next sync builds it anew from the source; snapshots are not affected.",
+    )
+
+
+def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]

@@ -1,0 +1,121 @@
+"""Where one account lives on disk: its mirror, its catalog, and the lock of its one writer."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from backupd import names
+from backupd.catalog import Catalog
+from backupd.errors import TransientError, UserError
+from backupd.mirror import Mirror
+from backupd.model import Account, AccountKind, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder of one account below the state directory."""
+
+    folder: Path
+
+    @property
+    def catalog_path(self) -> Path:
+        """The catalog's file."""
+        return self.folder / "catalog.sqlite"
+
+    @property
+    def mirror_path(self) -> Path:
+        """The tree that is snapshotted."""
+        return self.folder / "mirror"
+
+    @property
+    def address(self) -> str:
+        """The account's address."""
+        return names.unescape(self.folder.name)
+
+    def mirror(self) -> Mirror:
+        """The mirror, created when missing."""
+        return Mirror(self.mirror_path, self.folder / "drafts")
+
+    def account(self) -> Account | None:
+        """The account as the last sync saw it; None before the first."""
+        try:
+            stored = json.loads((self.folder / "account.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return _account(stored)
+
+    def remember(self, account: Account) -> None:
+        """Keep who lives here, so that it is known when the source no longer answers."""
+        stored = asdict(account) | {"services": sorted(account.services)}
+        path = self.folder / "account.json"
+        text = json.dumps(stored, indent=1, ensure_ascii=False)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            fresh = path.with_suffix(".new")
+            fresh.write_text(text, encoding="utf-8")
+            fresh.replace(path)
+
+    @contextmanager
+    def writing(self) -> Iterator[Catalog]:
+        """The open catalog, with no other writer until the end.
+
+        Raises TransientError(reason="busy") when another run is at this account.
+        """
+        _make(self.folder)
+        with (self.folder / "lock").open("a+") as lock:
+            _take(lock, self.address)
+            with Catalog(self.catalog_path) as catalog:
+                yield catalog
+
+    @contextmanager
+    def reading(self) -> Iterator[Catalog]:
+        """The catalog as it is now, while others may write."""
+        with Catalog(self.catalog_path, read_only=True) as catalog:
+            yield catalog
+
+
+def home_of(state_dir: Path, source: str, address: str) -> Home:
+    """The home of an account; two sources with the same address have two."""
+    return Home(state_dir / "accounts" / source / names.component(address))
+
+
+def homes(state_dir: Path) -> list[Home]:
+    """Every account that was ever synced here."""
+    found = (state_dir / "accounts").glob("*/*/catalog.sqlite")
+    return [Home(path.parent) for path in sorted(found)]
+
+
+def _account(stored: dict[str, Any]) -> Account:
+    services = frozenset(Service(name) for name in stored["services"])
+    return Account(**stored | {"kind": AccountKind(stored["kind"]), "services": services})
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UserError(
+            f"Cannot create {folder}: {error.strerror}.",
+            hint="state_dir must be a folder that the user running backupd may write to.",
+        ) from error
+
+
+def _take(lock: IO[str], address: str) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        raise TransientError(
+            f"Another backupd (process {lock.read().strip() or 'unknown'}) is working on {address}.",
+            hint="Let it finish, then run this again. Nothing was changed.",
+            reason="busy",
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
