@@ -215,5 +215,5 @@ def _definitions(placed: Sequence[_Placed]) -> list[Timezone]:
 
 
 def _definition(name: str, first: int, last: int) -> Timezone:
-    first = max(first - 1, date.min.year)
+    first = max(first - 1, date.min.year + 1)
     return zones.definition(name, first, min(last, first + _ENDLESS + 1, date.max.year - 1))

@@ -7,11 +7,13 @@ is CLDR's, as the icalendar library carries it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
-from icalendar import Timezone
+from icalendar import Component, Timezone, TimezoneDaylight, TimezoneStandard
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 UTC_NAME = "UTC"
@@ -22,7 +24,7 @@ _UTC_NAMES = frozenset(
     | {"coordinated universal time", "tzone://microsoft/utc"}
 )
 _PREFIX = "tzone://microsoft/"
-_ANY = datetime(2000, 1, 1, tzinfo=UTC)
+_STEP = timedelta(days=5)  # shorter than any time that a zone ever kept
 _FARTHEST_EAST, _FARTHEST_WEST = 14, 12  # hours; the range of Etc/GMT-14 … Etc/GMT+12
 
 
@@ -72,38 +74,77 @@ def stand_in(start: datetime, first_day: date | None) -> str:
     return UTC_NAME
 
 
-class _Onset(tzinfo):
-    """A zone in which a skipped wall time already counts as after the change.
+@dataclass(frozen=True, slots=True)
+class _Observance:
+    """One kind of time that a zone keeps: STANDARD or DAYLIGHT in a VTIMEZONE."""
 
-    `Timezone.from_tzinfo` walks wall times. Python reads one that the clock skipped with the old
-    offset, so the change would be found an hour late; RFC 5545 wants it where it begins.
-    """
-
-    def __init__(self, rules: tzinfo) -> None:
-        self._rules = rules
-
-    def _at(self, when: datetime | None) -> datetime:
-        wall = (when or _ANY).replace(tzinfo=self._rules)
-        before, after = wall.replace(fold=0), wall.replace(fold=1)
-        return (
-            after
-            if (after.utcoffset() or timedelta()) > (before.utcoffset() or timedelta())
-            else before
-        )
-
-    def utcoffset(self, when: datetime | None) -> timedelta | None:
-        return self._at(when).utcoffset()
-
-    def dst(self, when: datetime | None) -> timedelta | None:
-        return self._at(when).dst()
-
-    def tzname(self, when: datetime | None) -> str | None:
-        return self._at(when).tzname()
+    summer: bool
+    before: timedelta
+    offset: timedelta
+    name: str
 
 
 @lru_cache(maxsize=256)
 def definition(name: str, first: int, last: int) -> Timezone:
-    """The VTIMEZONE of the zone `name` from the year `first` to the end of the year `last`."""
-    return Timezone.from_tzinfo(
-        _Onset(zone(name)), name, first_date=date(first, 1, 1), last_date=date(last + 1, 1, 1)
-    )
+    """The VTIMEZONE of the zone `name` from the year `first` (2 at least) to the end of `last`.
+
+    It lists each change by its date. icalendar's own `Timezone.from_tzinfo` would miss Morocco's
+    month of winter time, find changes to summer time an hour late, and walk a zone without any
+    change to the year 9999.
+    """
+    observances: dict[_Observance, list[datetime]] = {}
+    for onset, observance in _onsets(zone(name), first, last):
+        observances.setdefault(observance, []).append(onset)
+    defined = Timezone()
+    defined.add("TZID", name)
+    for observance, onsets in observances.items():
+        defined.add_component(_written(observance, onsets))
+    return defined
+
+
+def _onsets(rules: tzinfo, first: int, last: int) -> Iterator[tuple[datetime, _Observance]]:
+    """Each change with its onset in the wall time before it, as RFC 5545 wants it."""
+    instant = datetime(first, 1, 1, tzinfo=UTC)
+    end = datetime(last + 1, 1, 1, tzinfo=UTC)
+    before = _offset(instant, rules)
+    yield instant.replace(tzinfo=None), _observed(instant, rules, before)
+    while instant < end:
+        following = instant + _STEP
+        if _offset(following, rules) != before:
+            following = _change(instant, following, rules)
+            yield (following + before).replace(tzinfo=None), _observed(following, rules, before)
+            before = _offset(following, rules)
+        instant = following
+
+
+def _change(before: datetime, after: datetime, rules: tzinfo) -> datetime:
+    """The first second between two instants at which the offset is no longer that of the first."""
+    while after - before > timedelta(seconds=1):
+        middle = before + (after - before) // 2
+        middle = middle.replace(microsecond=0)
+        if _offset(middle, rules) == _offset(before, rules):
+            before = middle
+        else:
+            after = middle
+    return after
+
+
+def _offset(instant: datetime, rules: tzinfo) -> timedelta:
+    return instant.astimezone(rules).utcoffset() or timedelta()
+
+
+def _observed(instant: datetime, rules: tzinfo, before: timedelta) -> _Observance:
+    wall = instant.astimezone(rules)
+    return _Observance(bool(wall.dst()), before, _offset(instant, rules), wall.tzname() or "")
+
+
+def _written(observance: _Observance, onsets: list[datetime]) -> Component:
+    component = TimezoneDaylight() if observance.summer else TimezoneStandard()
+    component.add("DTSTART", onsets[0])
+    if onsets[1:]:
+        component.add("RDATE", onsets[1:])
+    component.add("TZOFFSETFROM", observance.before)
+    component.add("TZOFFSETTO", observance.offset)
+    if observance.name:
+        component.add("TZNAME", observance.name)
+    return component
