@@ -1,0 +1,36 @@
+"""Where data comes from: one package or module per kind of provider, behind `backupd.ports.Source`.
+
+A provider is imported only when a configuration names it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from backupd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from backupd.config import Microsoft365
+    from backupd.ports import Source
+
+
+def connect(section: Microsoft365) -> Source:
+    """The source that a `[sources.NAME]` section describes; close it when done.
+
+    Nothing is asked of the provider yet. Raises ConfigError for a type nobody here knows.
+    """
+    if section.type == "microsoft365":
+        from sources.graph.source import GraphSource  # noqa: PLC0415 - only who uses it pays for it
+
+        return GraphSource(section, prompt=_prompt if sys.stderr.isatty() else None)
+    raise ConfigError(
+        f"[sources.{section.name}] has the unknown type {section.type!r}.",
+        hint='Known types: "microsoft365".',
+    )
+
+
+def _prompt(text: str) -> None:
+    """Ask the person at the terminal; stdout is for results."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,358 @@
+"""The door to Graph: authorised, paced, retried, streamed.
+
+Everything asynchronous of this source runs on the one loop that `Client` owns. Requests that
+happen once a page are built by the SDK (`sdk`); links that the server hands out are followed
+verbatim; the bytes of messages and files are read straight from the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx
+import stamina
+from yarl import URL
+
+from backupd import __version__
+from backupd.errors import TransientError
+from backupd.limits import LOOPBACK, PATIENCE, UNHURRIED, Lane, Lanes, Pace
+from sources.graph.failures import Broken, Class, Refused, Scope, rate_left, read
+from sources.graph.loop import Loop
+from sources.graph.sdk import SILENCE, Sdk
+from sources.graph.signin import PersonGrant, Prompt
+from sources.graph.tokens import Endpoint, Tokens, app_grant
+
+if TYPE_CHECKING:
+    from backupd.config import Microsoft365
+    from backupd.ports import Draft
+
+logging.getLogger("stamina").setLevel(logging.ERROR)
+"""A retry is no event for an operator; what stays refused is."""
+
+T = TypeVar("T")
+Json = Mapping[str, Any]
+Answer = tuple[int, Mapping[str, str], bytes]
+
+LARGEST_JSON = 64 << 20
+"""Bytes of one JSON answer; a page of 999 events with every property has about 10 MiB."""
+
+CONNECTIONS = 64
+"""Sockets in the pool: 4 per mailbox for a dozen mailboxes at a time, and the drives."""
+
+ANSWER_TIME = 120.0
+"""Seconds for a JSON answer; Graph's own gateway gives up after 100."""
+
+CONNECT_TIME = 30.0
+"""Seconds to get a connection, TLS included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is asked: in which lane, at which price, and what a refusal would be about.
+
+    Attributes:
+        what: for people: "the folders of alice@example.org".
+        prefer: the Prefer header; links do not carry it, so each request repeats it.
+        units: price in the lane's units.
+        whole: takes every seat of the lane (a batch).
+        attempts: how often it may be sent, or 0 for the pace's own figure.
+    """
+
+    lane: Lane
+    scope: Scope
+    what: str
+    prefer: str = ""
+    units: float = 1
+    whole: bool = False
+    attempts: int = 0
+
+
+class Client:
+    """One tenant's Graph. Blocking methods are for other threads, `async` ones for its loop."""
+
+    def __init__(
+        self, section: Microsoft365, *, pace: Pace | None = None, prompt: Prompt | None = None
+    ) -> None:
+        self.base = section.graph_url
+        self.host = _origin(section.graph_url)
+        self.lanes = Lanes(pace or pace_for(section.graph_url))
+        self.loop = Loop(f"graph-{section.name}")
+        self._headers = {
+            "User-Agent": f"NONISV|{section.company}|backupd/{__version__}",
+            "Accept": "application/json",
+            "return-client-request-id": "true",
+        }
+        self.session = self.loop.call(_open_session(self._headers))
+        self.sdk = Sdk(section.graph_url, self.session)
+        self.endpoint = Endpoint(section, lambda: self.session)
+        app = section.auth == "app"
+        self.tokens = Tokens(
+            self.endpoint,
+            app_grant(section, self.endpoint)
+            if app
+            else PersonGrant(section, self.endpoint, prompt),
+        )
+
+    def close(self) -> None:
+        """End the loop, its thread and every connection; safe to call twice."""
+        self.loop.close(self._release)
+
+    def ask(self, builder: Any, call: Call, **query: Any) -> Json:
+        """GET what an SDK builder points at; blocking."""
+        return self.loop.call(self.built(self.sdk.get(builder, **query), call))
+
+    def follow(self, link: str, call: Call) -> Json:
+        """GET a link that Graph handed out, verbatim; blocking."""
+        return self.loop.call(self.linked(link, call))
+
+    async def built(self, information: Any, call: Call) -> Json:
+        """GET or POST a request that the SDK built."""
+
+        async def once() -> Answer:
+            request = await self.sdk.convert(information)
+            request.headers.update(await self.headers(call))
+            response = await self.sdk.http.send(request, stream=True)
+            try:
+                body = await _bounded(response.aiter_bytes())
+            finally:
+                await response.aclose()
+            return response.status_code, response.headers, body
+
+        return await self._json(once, call)
+
+    async def linked(self, link: str, call: Call) -> Json:
+        """GET a link of this Graph. Raises TransientError for one that leads elsewhere."""
+        self.check_host(link)
+        return await self.sent("GET", link, call)
+
+    async def sent(self, method: str, url: str, call: Call, body: Json | None = None) -> Json:
+        """Send `body` as JSON, read JSON."""
+        target = URL(url, encoded=True)
+
+        async def once() -> Answer:
+            async with self.session.request(
+                method, target, json=body, headers=await self.headers(call), allow_redirects=False
+            ) as answer:
+                return answer.status, answer.headers, await _bounded(answer.content.iter_any())
+
+        return await self._json(once, call)
+
+    async def pour(
+        self, url: str, call: Call, draft: Draft, watch: Callable[[bytes], None] | None = None
+    ) -> None:
+        """Stream the bytes behind `url` into `draft`, whole or not at all.
+
+        `watch` sees each chunk. A body that is cut, or whose end nobody can know, is asked for
+        again. Raises Refused or Broken; OSError when the disk does not take the bytes.
+        """
+        target = URL(url, encoded=True)
+
+        async def once() -> None:
+            if draft.size:
+                draft.restart()
+            headers = await self.headers(call)
+            headers["Accept-Encoding"] = "identity"
+            try:
+                async with self.session.get(
+                    target, headers=headers, allow_redirects=False
+                ) as answer:
+                    if answer.status != HTTPStatus.OK:
+                        body = await _bounded(answer.content.iter_any())
+                        raise Refused(
+                            read(answer.status, answer.headers, body), call.scope, call.what
+                        )
+                    check_framed(answer)
+                    async for chunk in answer.content.iter_any():
+                        draft.write(chunk)
+                        if watch:
+                            watch(chunk)
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise Broken(call.what, type(error).__name__) from error
+
+        await self.persist(call, once)
+
+    async def headers(self, call: Call) -> dict[str, str]:
+        """What every request carries, beside the session's own headers."""
+        headers = {
+            "Authorization": await self.tokens.bearer(),
+            "client-request-id": str(uuid.uuid4()),
+        }
+        if call.prefer:
+            headers["Prefer"] = call.prefer
+        return headers
+
+    def check_host(self, link: str) -> None:
+        """A link from elsewhere would carry our token there. Raises TransientError."""
+        if _origin(link) != self.host:
+            raise TransientError(
+                f"Graph handed out a link to another host: {_origin(link)[:80]}.",
+                reason="foreign-link",
+            )
+
+    async def _json(self, once: Callable[[], Awaitable[Answer]], call: Call) -> Json:
+        async def attempt() -> Json:
+            with broken(call.what):
+                async with asyncio.timeout(ANSWER_TIME):
+                    status, headers, body = await once()
+            if left := rate_left(headers):
+                call.lane.observe(*left)
+            if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+                raise Refused(read(status, headers, body), call.scope, call.what)
+            return parse(body, call.what)
+
+        return await self.persist(call, attempt)
+
+    async def persist(self, call: Call, once: Callable[[], Awaitable[T]]) -> T:
+        """Do it in its lane until it is done, refused for good, or not worth another try."""
+        self.lanes.budget.earn()
+        try:
+            return await self._turn(call, once)
+        except (Refused, Broken) as failure:
+            again = _Again(self, call, failure)
+        # stamina counts the failure above as its first attempt: the happy path costs nothing.
+        pace = self.lanes.pace
+        async for attempt in stamina.retry_context(
+            on=again.worth_it,
+            attempts=call.attempts or pace.attempts,
+            timeout=PATIENCE,
+            wait_initial=pace.first_wait,
+            wait_max=pace.longest_wait,
+            wait_jitter=pace.first_wait,
+        ):
+            with attempt:
+                await again.prepare()
+                return await self._turn(call, once)
+        raise AssertionError("unreachable")  # the last attempt returns or raises
+
+    async def _turn(self, call: Call, once: Callable[[], Awaitable[T]]) -> T:
+        lane = call.lane
+        await (lane.enter_whole(call.units) if call.whole else lane.enter(call.units))
+        try:
+            return await once()
+        except Refused as refused:
+            if refused.refusal.pause is not None:
+                lane.close_for(refused.refusal.pause)
+            raise
+        finally:
+            (lane.leave_whole if call.whole else lane.leave)()
+
+    async def _release(self) -> None:
+        await self.sdk.close()
+        await self.session.close()
+
+
+class _Again:
+    """Decides about another attempt, and renews the token where that is what was missing."""
+
+    def __init__(self, client: Client, call: Call, failure: Refused | Broken) -> None:
+        self._client = client
+        self._call = call
+        self._failure: Refused | Broken | None = failure
+        self._challenge: Refused | None = None
+        self._renewed = False
+        self._items = 0
+
+    def worth_it(self, failure: Exception) -> bool | float:
+        """What stamina asks: False, True for its own pause, or seconds."""
+        if isinstance(failure, Broken):
+            return self._client.lanes.budget.spend()
+        if not isinstance(failure, Refused):
+            return False
+        if failure.refusal.status == HTTPStatus.UNAUTHORIZED and not self._renewed:
+            self._renewed, self._challenge = True, failure
+            return 0.0
+        if failure.kind is Class.THROTTLED:
+            return True if failure.refusal.pause is None else 0.0  # the lane's fence does the rest
+        if (
+            failure.kind is Class.ITEM
+            and failure.refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        ):
+            self._items += 1  # "corrupt" is believed the second time
+            return self._items == 1 and self._client.lanes.budget.spend()
+        return failure.kind is Class.TRANSIENT and self._client.lanes.budget.spend()
+
+    async def prepare(self) -> None:
+        """Before an attempt: hand stamina the first failure, and answer a 401."""
+        if self._failure:
+            failure, self._failure = self._failure, None
+            raise failure
+        if self._challenge:
+            challenge, self._challenge = self._challenge, None
+            stale = await self._client.tokens.bearer()
+            await self._client.tokens.renew(stale, challenge.refusal.claims)
+
+
+def pace_for(graph_url: str) -> Pace:
+    """Microsoft's limits for Microsoft; a simulated Graph on this machine has no rate to keep."""
+    host = urlsplit(graph_url).hostname
+    return LOOPBACK if host in {"127.0.0.1", "localhost", "::1"} else UNHURRIED
+
+
+@contextlib.contextmanager
+def broken(what: str) -> Any:
+    """Failures of the network as `Broken`."""
+    try:
+        yield
+    except (aiohttp.ClientError, httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
+        raise Broken(what, type(error).__name__) from error
+
+
+def check_framed(answer: aiohttp.ClientResponse) -> None:
+    """Raise unless a cut body can be told from a whole one (aiohttp then does the telling)."""
+    headers = answer.headers
+    if "Content-Length" not in headers and headers.get("Transfer-Encoding", "") != "chunked":
+        raise aiohttp.ClientPayloadError("the answer says neither its length nor its end")
+
+
+def parse(body: bytes, what: str) -> Json:
+    """A JSON object; control characters inside strings are taken as they are.
+
+    Raises Broken for anything else.
+    """
+    try:
+        value = json.loads(body, strict=False)
+    except (ValueError, RecursionError) as error:
+        raise Broken(what, "the answer is not JSON") from error
+    if not isinstance(value, dict):
+        raise Broken(what, "the answer is not a JSON object")
+    return value
+
+
+async def _bounded(chunks: AsyncIterator[bytes]) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > LARGEST_JSON:
+            raise aiohttp.ClientPayloadError(f"more than {LARGEST_JSON} bytes of JSON")
+    return b"".join(parts)
+
+
+async def _open_session(headers: Mapping[str, str]) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS, ttl_dns_cache=300),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=headers,
+        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIME, sock_read=SILENCE),
+        read_bufsize=1 << 18,
+        trust_env=True,
+    )
+
+
+def _origin(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.netloc}".lower()
+    except ValueError:
+        return ""

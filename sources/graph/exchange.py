@@ -1,0 +1,152 @@
+"""What mail, calendars and contacts share: one mailbox, its lane, and ids that survive moves."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+
+from backupd.errors import ItemUnreadable
+from backupd.model import Account, Item
+from backupd.ports import Draft, Failed, Fetched, Landing
+from sources.graph.batch import Part, ask_all, quoted
+from sources.graph.client import Call, Client, Json
+from sources.graph.failures import OURS, THEIRS, Broken, Class, Refused, Scope
+from sources.graph.listing import string, values
+
+WIDTH = 4
+"""Items fetched at a time per mailbox: as many as Exchange allows in flight."""
+
+TRANSLATED = 1000
+"""Ids per translateExchangeIds request; Graph's own limit."""
+
+IMMUTABLE = 'IdType="ImmutableId"'
+"""The Prefer header under which an immutable id is understood. Never sent with a delta link: a
+message that moves away and back is then reported as deleted for good."""
+
+Work = Callable[[Item, Draft], Awaitable[Fetched]]
+
+
+class Mailbox:
+    """One account's mailbox."""
+
+    def __init__(self, client: Client, account: Account) -> None:
+        self.client = client
+        self.account = account
+        self.lane = client.lanes.mailbox(account.id)
+        self.path = f"/users/{quoted(account.id)}"
+
+    def call(self, scope: Scope, what: str, *, prefer: str = "", attempts: int = 0) -> Call:
+        """A Call in this mailbox's lane."""
+        text = f"{what} of {self.account.address}"
+        return Call(self.lane, scope, text, prefer=prefer, attempts=attempts)
+
+    def batch(self, scope: Scope, what: str) -> Call:
+        """A Call for a batch: all its parts go to this mailbox."""
+        return Call(self.lane, scope, f"{what} of {self.account.address}", whole=True)
+
+    def keys(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """Immutable ids; an id that Exchange does not translate stands for itself."""
+        found: dict[str, str] = {}
+        for start in range(0, len(ids), TRANSLATED):
+            found |= self._translated(ids[start : start + TRANSLATED])
+        return {each: found.get(each, each) for each in ids}
+
+    def _translated(self, ids: Sequence[str]) -> Mapping[str, str]:
+        body = {
+            "inputIds": list(ids),
+            "sourceIdType": "restId",
+            "targetIdType": "restImmutableEntryId",
+        }
+        call = self.call(Scope.COLLECTION, "the immutable ids")
+        url = f"{self.client.base}{self.path}/translateExchangeIds"
+        try:
+            answer = self.client.loop.call(self.client.sent("POST", url, call, body))
+        except Refused as refused:
+            if refused.kind not in {Class.CLIENT, Class.ITEM, Class.GONE}:
+                raise
+            # One malformed id fails the whole request: halve until it stands alone.
+            if len(ids) == 1:
+                return {}
+            middle = len(ids) // 2
+            return {**self._translated(ids[:middle]), **self._translated(ids[middle:])}
+        pairs = ((string(each, "sourceId"), string(each, "targetId")) for each in values(answer))
+        return {source: target for source, target in pairs if source and target}
+
+    def locate(self, kind: str, parent: str, keys: Sequence[str]) -> Mapping[str, str | None]:
+        """Where items of `kind` ("messages") are: the value of `parent`, or None when gone.
+
+        A key whose answer is anything but "here" or "not found" is left out: nobody knows.
+        """
+        parts = [
+            Part(
+                f"{self.path}/{kind}/{quoted(key)}?$select=id,{parent}",
+                {"Prefer": IMMUTABLE},
+            )
+            for key in keys
+        ]
+        call = self.batch(Scope.ITEM, f"the whereabouts of {kind}")
+        replies = self.client.loop.call(ask_all(self.client, parts, call))
+        where: dict[str, str | None] = {}
+        for key, reply in zip(keys, replies, strict=True):
+            if reply.refusal is None:
+                if folder := string(reply.body, parent):
+                    where[key] = folder
+            elif reply.refusal.meaning(Scope.ITEM).kind is Class.GONE:
+                where[key] = None
+        return where
+
+    def fetch(
+        self,
+        items: Iterable[Item],
+        landing: Landing,
+        work: Work,
+        probe: Callable[[], Awaitable[Json]],
+    ) -> Iterator[Fetched | Failed]:
+        """Do `work` on each item, WIDTH at a time. `probe` asks whether the rest still answers."""
+        return fetch_each(self.client, items, landing, work, probe)
+
+
+def fetch_each(
+    client: Client,
+    items: Iterable[Item],
+    landing: Landing,
+    work: Work,
+    probe: Callable[[], Awaitable[Json]],
+) -> Iterator[Fetched | Failed]:
+    """Each item with a draft of its own; a failure leaves none behind."""
+
+    async def one(item: Item) -> Fetched | Failed:
+        draft = landing()
+        try:
+            return await work(item, draft)
+        except (Refused, Broken) as failure:
+            draft.discard()
+            return await verdict(item, failure, probe)
+        except ItemUnreadable as error:
+            draft.discard()
+            return Failed(item, error)
+        except BaseException:
+            draft.discard()
+            raise
+
+    return client.loop.flow(items, one, WIDTH, drop)
+
+
+async def verdict(
+    item: Item, failure: Refused | Broken, probe: Callable[[], Awaitable[Json]]
+) -> Failed:
+    """What one refused item means. Raises Refused when everything else is refused as well.
+
+    "Access denied" for a single item is a property of that item as long as its folder answers:
+    one protected file must not stop the backup of a drive.
+    """
+    if isinstance(failure, Refused) and failure.kind in OURS | THEIRS:
+        await probe()
+        error = ItemUnreadable(str(failure.error), reason=failure.refusal.word)
+        return Failed(item, error)
+    return Failed(item, failure.error)
+
+
+def drop(result: Fetched | Failed) -> None:
+    """Remove the draft of a result that nobody took."""
+    if isinstance(result, Fetched):
+        result.draft.discard()

@@ -1,0 +1,110 @@
+"""Pages, links and cursors: what all listings of Graph have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from backupd.model import Change, Facts, Page
+from sources.graph.client import Call, Client, Json
+from sources.graph.failures import Broken
+
+LARGEST_PAGE = 1000
+"""Changes in a Page at most (see `backupd.model.Page`)."""
+
+RESTARTS = 3
+"""How often one listing may be refused in the middle before it is left for the next run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a listing goes on; opaque to everybody else.
+
+    Attributes:
+        link: the next or delta link, verbatim; "" when the next run lists everything again.
+        mode: `delta`, or `list` where the provider cannot say what changed.
+        size: entries per page that last worked.
+        seen: entries already listed, in mode `list`.
+        root: the id of a drive's root folder.
+        day: when mode `list` was chosen: a day later, delta is tried again.
+    """
+
+    link: str
+    mode: str = "delta"
+    size: int = 0
+    seen: int = 0
+    root: str = ""
+    day: str = ""
+
+    def pack(self) -> str:
+        """As text, for the catalog; defaults are left out."""
+        return json.dumps({key: value for key, value in asdict(self).items() if value})
+
+    @classmethod
+    def unpack(cls, text: str | None) -> Cursor | None:
+        """The cursor in `text`; None when there is none, or not one of ours: list everything."""
+        try:
+            return cls(**{"link": "", **json.loads(text)}) if text else None
+        except (TypeError, ValueError):
+            return None
+
+
+def every(client: Client, builder: Any, call: Call, **query: Any) -> Iterator[Json]:
+    """Each object of a listing, page by page."""
+    page = client.ask(builder, call, **query)
+    while True:
+        yield from values(page)
+        link = next_link(page)
+        if not link:
+            return
+        following = client.follow(link, call)
+        if next_link(following) == link:
+            raise Broken(call.what, "a page that names itself as the next one")
+        page = following
+
+
+def values(page: Json) -> list[Json]:
+    """The objects of one page."""
+    found = page.get("value")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def next_link(page: Json) -> str:
+    """The link to the next page, or ""."""
+    return string(page, "@odata.nextLink")
+
+
+def delta_link(page: Json) -> str:
+    """The link to ask for changes later, or ""."""
+    return string(page, "@odata.deltaLink")
+
+
+def string(source: Json, key: str) -> str:
+    """The text under `key` exactly as it is, or ""."""
+    value = source.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def facts_of(source: Json) -> Facts:
+    """The properties of an entity, without its id and what OData says about it."""
+    return {key: value for key, value in source.items() if key != "id" and not key.startswith("@")}
+
+
+def in_pages(
+    changes: Sequence[Change], before: Cursor, after: Cursor, *, restart: bool, last: bool
+) -> Iterator[Page]:
+    """One page of ours per page of theirs; an oversized one is cut.
+
+    All but the last slice keep the cursor `before`, so that a crash between them repeats work.
+    """
+    slices = [changes[i : i + LARGEST_PAGE] for i in range(0, len(changes), LARGEST_PAGE)] or [()]
+    for number, some in enumerate(slices):
+        final = number == len(slices) - 1
+        yield Page(
+            changes=tuple(some),
+            cursor=(after if final else before).pack(),
+            restart=restart and number == 0,
+            last=last and final,
+        )

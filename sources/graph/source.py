@@ -1,0 +1,93 @@
+"""The Source that the verbs see: dispatches to the workloads and maps what they raise."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service
+from backupd.ports import Failed, Fetched, Finding, Landing
+from sources.graph import messages
+from sources.graph.client import Client
+from sources.graph.directory import Directory
+from sources.graph.exchange import Mailbox
+from sources.graph.failures import Broken, Refused
+from sources.graph.mail import Mail
+
+if TYPE_CHECKING:
+    from backupd.config import Microsoft365
+    from backupd.limits import Pace
+    from sources.graph.signin import Prompt
+
+
+class GraphSource:
+    """A Microsoft 365 tenant, or one person of it. See `backupd.ports.Source`."""
+
+    def __init__(
+        self, section: Microsoft365, *, pace: Pace | None = None, prompt: Prompt | None = None
+    ) -> None:
+        self.name = section.name
+        self._section = section
+        self._client = Client(section, pace=pace, prompt=prompt)
+        self._mail = Mail(self._client)
+
+    def accounts(self) -> Iterator[Account]:
+        """People, shared mailboxes, rooms, then sites, as far as the configuration selects them.
+
+        Raises AuthError after the last person when only the sites are refused.
+        """
+        with door():
+            yield from Directory(self._client, self._section).accounts()
+
+    def collections(self, account: Account, service: Service) -> Sequence[Collection | Gap]:
+        """Folders, calendars, address books or drives."""
+        with door():
+            return self._mail.collections(account)
+
+    def pages(self, account: Account, collection: Collection, cursor: str | None) -> Iterator[Page]:
+        """The changes since `cursor`."""
+        with door():
+            yield from self._mail.pages(account, collection, cursor)
+
+    def keys(self, account: Account, service: Service, ids: Sequence[str]) -> Mapping[str, str]:
+        """Immutable ids for what lies in a mailbox; ids of files are stable by themselves."""
+        if service is Service.FILES:
+            return {each: each for each in ids}
+        with door():
+            return Mailbox(self._client, account).keys(ids)
+
+    def version(self, service: Service, facts: Facts) -> str:
+        """What identifies the content behind `facts`."""
+        return messages.version(facts)
+
+    def fetch(
+        self, account: Account, collection: Collection, items: Iterable[Item], landing: Landing
+    ) -> Iterator[Fetched | Failed]:
+        """The bytes of each item."""
+        with door():
+            yield from self._mail.fetch(account, collection, items, landing)
+
+    def locate(
+        self, account: Account, service: Service, keys: Sequence[str]
+    ) -> Mapping[str, str | None]:
+        """Where items are now."""
+        with door():
+            return Mailbox(self._client, account).locate("messages", "parentFolderId", keys)
+
+    def check(self) -> Iterator[Finding]:
+        """Try everything without changing anything."""
+        yield from ()
+
+    def close(self) -> None:
+        """Release connections and the thread."""
+        self._client.close()
+
+
+@contextlib.contextmanager
+def door() -> Iterator[None]:
+    """What is raised inside leaves as one of backupd's errors."""
+    try:
+        yield
+    except (Refused, Broken) as failure:
+        raise failure.error from failure
