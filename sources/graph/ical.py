@@ -15,6 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from icalendar import Calendar, Event, Timezone, vBinary, vRecur
+from icalendar.parser import Contentline
 
 from backupd.errors import ItemUnreadable
 from sources.graph import recurrence, spans, zones
@@ -24,6 +25,7 @@ from sources.graph.spans import Span, Start
 
 PRODUCT = "-//backupd//Microsoft 365 backup//EN"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FOLD = 73  # octets behind the blank that a folded line begins with
 _ENDLESS = 40
 """Years for which the zone of a series without end date is written out."""
 
@@ -63,6 +65,24 @@ class _Placed:
     last_year: int
 
 
+class _Attached(Contentline):
+    """An ATTACH line. Folding it as base64 is ten times as fast as letter by letter."""
+
+    def to_ical(self) -> bytes:
+        begin = self.rindex(":") + 1
+        head: bytes = Contentline(self[:begin]).to_ical()  # type: ignore[no-untyped-call]
+        data = self[begin:].encode()
+        return b"\r\n ".join([head, *(data[at : at + _FOLD] for at in range(0, len(data), _FOLD))])
+
+
+class _Calendar(Calendar):
+    """A VCALENDAR that may carry large attachments."""
+
+    def content_line(self, name: str, value: object, sorted: bool = True) -> Contentline:  # noqa: A002
+        line = super().content_line(name, value, sorted)
+        return _Attached(line) if isinstance(value, vBinary) else line  # type: ignore[no-untyped-call]
+
+
 def event_to_ics(event: Mapping[str, Any], attachments: Sequence[Attachment] = ()) -> bytes:
     """One VCALENDAR, without METHOD, with everything the event says.
 
@@ -88,7 +108,7 @@ def _calendar(event: Json, attachments: Sequence[Attachment]) -> Calendar:
     placed = _series(event) if mapping(event, "recurrence") else [_single(event)]
     for each in attachments:
         placed[0].component.add("ATTACH", _attached(each), encode=False)
-    calendar = Calendar()
+    calendar = _Calendar()
     calendar.add("PRODID", PRODUCT)
     calendar.add("VERSION", "2.0")
     calendar.add("CALSCALE", "GREGORIAN")
