@@ -54,13 +54,13 @@ class StoredContent:
     def facts(self) -> Json:
         """The properties, derived once."""
         if self._facts is None:
-            self._facts = mime_facts.describe(self._mime)
+            self._facts = mime_facts.describe(self.mime())
             self._facts["hasAttachments"] |= any(not part.inline for part in self._extra)
         return self._facts
 
     def parts(self) -> list[mime_facts.Part]:
         """The attachments in the bytes, then those that MIME cannot carry (cloud links)."""
-        return [*mime_facts.parts(self._mime), *self._extra]
+        return [*mime_facts.parts(self.mime()), *self._extra]
 
 
 @dataclass(slots=True)
@@ -136,9 +136,8 @@ class Mailbox:
     # Looking
 
     def folder_id(self, uid: int, *, immutable: bool = False) -> str:
-        """The id of a folder as it is now; folders keep theirs when they move."""
-        if immutable:
-            return self.ids.immutable(Kind.FOLDER, uid)
+        """The id of a folder: constant, so that Exchange has no other immutable form of it."""
+        del immutable
         return self.ids.rest(Kind.FOLDER, uid)
 
     def message_id(self, message: Message, *, immutable: bool = False) -> str:
@@ -256,7 +255,7 @@ class Mailbox:
 
     def flag(self, message: Message, **props: object) -> None:
         """Change properties such as `isRead`, `flag` or `categories`."""
-        message.props |= props
+        message.props = message.props | props
         self._touch(message)
         change = Change(message.uid, message.incarnation, fields=frozenset(props))
         self.log.note(messages_in(message.folder), change)

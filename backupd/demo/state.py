@@ -23,6 +23,7 @@ from backupd.demo.drive import (
 )
 from backupd.demo.ids import guid_of
 from backupd.demo.mailbox import MailFolder, Message, StoredContent
+from backupd.demo.mailbox_names import OUTSIDE, standard_folders
 from backupd.demo.moments import now
 
 if TYPE_CHECKING:
@@ -85,8 +86,10 @@ class TenantState:
         user = User(uid, guid_of("user", self.seed, alias), upn, name)
         for key, value in details.items():
             setattr(user, key, value)
-        for well_known, shown in _STANDARD_FOLDERS.items():
+        for well_known, shown in standard_folders(user.language).items():
             user.mailbox.create_folder(shown, well_known=well_known)
+        for well_known in OUTSIDE:
+            user.mailbox.create_folder(well_known, 0, well_known=well_known, hidden=True)
         if user.purpose == "user":
             host = f"{self.domain.split('.')[0]}-my.sharepoint.com"
             user.drives.append(Drive(user.id, "OneDrive", "business", host))
@@ -337,16 +340,6 @@ class TenantState:
             log.baseline()
         for drive in self.directory.drives():
             drive.log.baseline()
-
-
-_STANDARD_FOLDERS = {
-    "inbox": "Inbox",
-    "drafts": "Drafts",
-    "sentitems": "Sent Items",
-    "deleteditems": "Deleted Items",
-    "junkemail": "Junk Email",
-    "outbox": "Outbox",
-}
 
 
 def _content(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -67,20 +67,19 @@ class SimulatedTenant:
 
     Args:
         seed: the same seed gives the same people, ids, contents and faults.
-        people: how many users have an account (at most as many as are written).
-        messages: about how many messages each of them has, besides the odd ones.
-        bulk_messages: as many more in the archive of the first user, made only when fetched.
         port: the port of login and Graph; 0 for any.
+        bulk_messages: made messages in the archive of the first user, made only when fetched.
+        amount: the other fields of `content.Amount`: `people=6`, `messages=30`, `extras=True`
+            (shared mailbox, room and site), `oddities=True` (one of everything that gives trouble).
     """
 
     def __init__(
         self,
         seed: int = 7,
         *,
-        people: int = 6,
-        messages: int = 30,
-        bulk_messages: int = 0,
         port: int = 0,
+        bulk_messages: int = 0,
+        **amount: Any,
     ) -> None:
         self.state = TenantState(seed, DOMAIN)
         self.switches = Switches()
@@ -90,7 +89,7 @@ class SimulatedTenant:
         self.graph_url = self.login_url = self.download_url = ""
         self._port = port
         self._downloads = Downloads(self.switches, self.faults, self.log)
-        populate(self.state, Amount(people, messages, bulk_messages))
+        populate(self.state, Amount(bulk=bulk_messages, **amount))
         self.state.baseline()
         self._server, self._login = self._assemble(str(seed).encode())
 
