@@ -7,6 +7,7 @@ cursors, the journal of a change under way and the retry ledger.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ class Catalog:
             self._engine.dispose()
             raise _unusable(path, error) from error
         self._session = Session(self._engine, expire_on_commit=False, autoflush=False)
+        self._changed = False
+        self._stale: set[tuple[int, str]] = set()
 
     def close(self) -> None:
         """Release the file."""
@@ -66,12 +69,26 @@ class Catalog:
         """All of it durable at the end, or none of it."""
         try:
             yield self._session
+            self._write_marks()
             self._session.commit()
+        except DatabaseError as error:
+            self._session.rollback()
+            raise _as_disk_error(self.path, error) from error
         except BaseException:
             self._session.rollback()
             raise
         finally:
+            self._changed = False
+            self._stale.clear()
             self._session.expunge_all()
+
+    def _write_marks(self) -> None:
+        """The revision and the stale index files, once for all that a transaction did."""
+        connection = self._session.connection()
+        if self._changed:
+            connection.execute(text(_RAISE_REVISION))
+        for folder, shard in self._stale:
+            connection.execute(text(_MARK_DIRTY), {"folder": folder, "shard": shard})
 
     @property
     def session(self) -> Session:
@@ -111,8 +128,8 @@ class Catalog:
         return int(self.get("revision", "0"))
 
     def touched(self) -> None:
-        """Count a change of the mirror, inside its transaction."""
-        self.put("revision", str(self.revision + 1))
+        """This transaction changes what the mirror holds."""
+        self._changed = True
 
     # -- folders ------------------------------------------------------------------------------
 
@@ -170,6 +187,29 @@ class Catalog:
         inside = select(FolderRow).where(FolderRow.path >= low, FolderRow.path < high)
         exact = select(FolderRow).where(FolderRow.path == path)
         return [*self._session.exec(exact), *self._session.exec(inside)]
+
+    def gone_folders(self, service: Service) -> list[FolderRow]:
+        """Folders that the source said are gone, still here."""
+        query = select(FolderRow).where(FolderRow.service == service, FolderRow.gone == True)  # noqa: E712
+        return list(self._session.exec(query))
+
+    def has_content(self, folder: int) -> bool:
+        """Whether any item or folder lies in a folder."""
+        items = select(ItemRow.id).where(
+            (ItemRow.folder == folder) | (ItemRow.collection == folder)
+        )
+        folders = select(FolderRow.id).where(FolderRow.parent == folder)
+        return any(self._session.exec(query.limit(1)).first() for query in (items, folders))
+
+    def drop_folder(self, folder: int) -> None:
+        """Forget an empty folder with all that hung on it, inside a transaction."""
+        for table, column in (
+            (RetryRow, RetryRow.collection),
+            (GapRow, GapRow.collection),
+            (DirtyRow, DirtyRow.folder),
+            (FolderRow, FolderRow.id),
+        ):
+            self._session.exec(delete(table).where(column == folder))  # type: ignore[arg-type]
 
     # -- items --------------------------------------------------------------------------------
 
@@ -270,6 +310,56 @@ class Catalog:
             .values(state=MISSING)
         )
 
+    def missing(self, service: Service, *, after: int, limit: int) -> list[ItemRow]:
+        """Missing items by row number, for going through them in steps."""
+        query = select(ItemRow).where(
+            ItemRow.service == service,
+            ItemRow.state == MISSING,
+            ItemRow.id > after,  # type: ignore[operator]
+        )
+        return list(self._session.exec(query.order_by(ItemRow.id).limit(limit)))  # type: ignore[arg-type]
+
+    def move_state(self, service: Service, was: int, now: int) -> None:
+        """Every item of a service in one state goes into another, inside a transaction."""
+        chosen = (ItemRow.service == service, ItemRow.state == was)
+        self._session.exec(update(ItemRow).where(*chosen).values(state=now))  # type: ignore[arg-type]
+
+    def drop_items(self, rows: Sequence[ItemRow]) -> None:
+        """Forget items with their gaps and retries, inside a transaction."""
+        for row in rows:
+            self.drop_gaps(row.collection, owner=row.key)
+            self._session.exec(delete(ItemRow).where(ItemRow.id == row.id))  # type: ignore[arg-type]
+
+    def hashes(self, collection: FolderRow) -> Iterator[tuple[str, str, int]]:
+        """Key, SHA-256 and size of every item of a collection, in the order of the keys."""
+        query = select(ItemRow.key, ItemRow.sha256, ItemRow.size)
+        query = query.where(ItemRow.collection == collection.id).order_by(ItemRow.key)
+        yield from self._session.exec(query.execution_options(yield_per=CHUNK))
+
+    def children(self, folder: FolderRow) -> list[FolderRow]:
+        """The folders that lie directly in a folder, by name."""
+        query = select(FolderRow).where(FolderRow.parent == folder.id).order_by(FolderRow.local)
+        return list(self._session.exec(query))
+
+    def item_at(self, path: str) -> ItemRow | None:
+        """The item that a mirror path belongs to."""
+        parts = path.split("/")
+        for cut in range(len(parts) - 1, 0, -1):
+            folder = self._session.exec(
+                select(FolderRow.id).where(FolderRow.path == "/".join(parts[:cut]))
+            ).first()
+            if folder is not None:
+                query = select(ItemRow).where(ItemRow.folder == folder)
+                return self._session.exec(
+                    query.where(ItemRow.name == "/".join(parts[cut:]))
+                ).first()
+        return None
+
+    def names_path(self, path: str) -> bool:
+        """Whether an item or a folder of the catalog lies at a mirror path."""
+        folder = select(FolderRow.id).where(FolderRow.path == path)
+        return self._session.exec(folder).first() is not None or self.item_at(path) is not None
+
     # -- retry ledger, gaps, journal ----------------------------------------------------------
 
     def retries(self, collection: int | None = None, *, due: int | None = None) -> list[RetryRow]:
@@ -281,6 +371,12 @@ class Catalog:
             query = query.where(RetryRow.next_try <= due)
         return list(self._session.exec(query.order_by(RetryRow.first_seen, RetryRow.id)))  # type: ignore[arg-type]
 
+    def ledger_ids(self, collection: int) -> set[str]:
+        """The ids in the retry ledger of a collection."""
+        return set(
+            self._session.exec(select(RetryRow.source_id).where(RetryRow.collection == collection))
+        )
+
     def retry(self, collection: int, source_id: str) -> RetryRow | None:
         """One entry of the retry ledger."""
         return self._session.exec(
@@ -289,9 +385,33 @@ class Catalog:
             )
         ).first()
 
+    def drop_retry(self, collection: int, source_id: str) -> None:
+        """The item is had, or gone: no longer in the ledger; inside a transaction."""
+        chosen = (RetryRow.collection == collection, RetryRow.source_id == source_id)
+        self._session.exec(delete(RetryRow).where(*chosen))  # type: ignore[arg-type]
+
+    def keep_listed(self, collection: int, source_id: str, round_: int) -> None:
+        """An item that failed was listed all the same: what we hold of it stays; in a transaction."""
+        chosen = (ItemRow.collection == collection, ItemRow.source_id == source_id)
+        self._session.exec(update(ItemRow).where(*chosen).values(round=round_))  # type: ignore[arg-type]
+
     def gaps(self) -> list[GapRow]:
         """Every coverage gap."""
         return list(self._session.exec(select(GapRow).order_by(GapRow.service, GapRow.id)))  # type: ignore[arg-type]
+
+    def drop_gaps(
+        self, collection: int | None, *, owner: str = "", source_id: str | None = None
+    ) -> None:
+        """Forget gaps: of an item, of one thing, or those of whole collections; in a transaction."""
+        query = delete(GapRow).where(GapRow.collection == collection, GapRow.owner == owner)  # type: ignore[arg-type]
+        if source_id is not None:
+            query = query.where(GapRow.source_id == source_id)  # type: ignore[arg-type]
+        self._session.exec(query)
+
+    def drop_service_gaps(self, service: Service) -> None:
+        """Forget the gaps that are whole collections; inside a transaction."""
+        chosen = (GapRow.service == service, GapRow.collection == None)  # noqa: E711
+        self._session.exec(delete(GapRow).where(*chosen))  # type: ignore[arg-type]
 
     def journal(self, moves: Iterable[tuple[str, str | None]]) -> None:
         """Say what is about to appear in the mirror, durably, before it does."""
@@ -312,8 +432,15 @@ class Catalog:
 
     def mark_dirty(self, places: Iterable[tuple[int, str]]) -> None:
         """Remember that these index files must be written again, inside a transaction."""
-        for folder, shard in places:
-            self._session.merge(DirtyRow(folder=folder, shard=shard))
+        self._stale.update(places)
+
+
+_RAISE_REVISION = """
+INSERT INTO meta (key, value) VALUES ('revision', '1')
+ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
+"""
+
+_MARK_DIRTY = "INSERT OR IGNORE INTO dirtyrow (folder, shard) VALUES (:folder, :shard)"
 
 
 def dumps(facts: Facts) -> str:
@@ -364,6 +491,13 @@ def _unusable(path: Path, error: DatabaseError) -> BackupdError:
         f"{path} is damaged: {cause}.",
         hint="Move it aside: the next sync builds it anew from the source; snapshots are not affected.",
     )
+
+
+def _as_disk_error(path: Path, error: DatabaseError) -> Exception:
+    """A full disk is a full disk, whoever met it first."""
+    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL":
+        return OSError(errno.ENOSPC, "No space left on device", str(path))
+    return error
 
 
 def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -13,8 +13,9 @@ from backupd.model import Service
 SCHEMA = 1
 """The schema this version writes, kept in `PRAGMA user_version`."""
 
-HELD, MISSING, LEAVING = 0, 1, 2
-"""An item's state: in the mirror; no longer listed (nothing removed yet); being removed."""
+HELD, MISSING, GONE, LEAVING = 0, 1, 2, 3
+"""An item's state: in the mirror; no longer listed; confirmed gone, to be removed if the guard
+agrees; being removed. The file is in the mirror in all four."""
 
 
 class Meta(SQLModel, table=True):

@@ -1,0 +1,137 @@
+"""The index lines beside the items, and `account.json`: what makes a snapshot complete by itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from backupd import names
+from backupd.catalog import Catalog, dumps, loads
+from backupd.mirror import Mirror
+from backupd.model import Account, Service
+from backupd.rows import FolderRow, ItemRow
+from backupd.tree import index_path
+
+FORMAT = 1
+"""The version of the mirror's layout and of every JSON in it; raised only for a breaking change."""
+
+README = """\
+This is the whole account of {address}, as backupd last saw it.
+
+Nothing but this folder is needed to read it:
+
+  mail/        one .eml file (RFC 5322) a message, in its folder, by month of receipt
+  calendar/    one .ics file (iCalendar) an event or series, in its calendar
+  contacts/    one .vcf file (vCard 3.0) a contact, in its address book
+  files/       the files under their own names and paths, one folder a drive
+
+Beside them lie index.jsonl files, one JSON object a line: the file, its SHA-256 and size, the id
+it had at the provider, and whatever the open format cannot carry (flags, categories, times).
+For files they lie in files/.backupd/index/. account.json names every folder, what it holds and
+what could not be taken.
+
+A character that could harm a file system stands as %XX of its UTF-8 bytes in a name; the true
+name is in account.json (folders) and in the index lines (files).
+
+Any mail program imports .eml, any calendar .ics, any address book .vcf. `backupd restore` puts
+all of it into another provider.
+"""
+
+
+def shard_of(row: ItemRow) -> str:
+    """The month folder a mail lies in, else nothing."""
+    return row.name.partition("/")[0] if row.service is Service.MAIL else ""
+
+
+def render_dirty(catalog: Catalog, mirror: Mirror) -> None:
+    """Write every index file that no longer tells what the catalog does."""
+    for dirty in catalog.dirty():
+        folder = catalog.folder(dirty.folder)
+        path = index_path(folder, dirty.shard)
+        mirror.write(path, _lines(catalog, folder, dirty.shard))
+        if dirty.shard and not mirror.exists(path):
+            mirror.remove_folder(f"{folder.path}/{dirty.shard}")
+        with catalog.transaction() as session:
+            session.delete(dirty)
+
+
+def _lines(catalog: Catalog, folder: FolderRow, shard: str) -> Iterator[str]:
+    if folder.service is Service.FILES:
+        for inner in catalog.children(folder):
+            yield dumps({"folder": inner.name, "file": inner.local, "id": inner.source_id})
+    for row in catalog.items(folder=folder.id, shard=shard):
+        yield item_line(row)
+
+
+def item_line(row: ItemRow) -> str:
+    """One item as a line of its index."""
+    line: dict[str, Any] = {
+        "file": row.name.rpartition("/")[2],
+        "key": row.key,
+        "id": row.source_id,
+        "sha256": row.sha256,
+        "size": row.size,
+        "facts": loads(row.facts),
+    }
+    if row.note:
+        line["note"] = row.note
+    return dumps(line)
+
+
+def write_account(catalog: Catalog, mirror: Mirror, account: Account) -> None:
+    """Write `account.json` and `README.txt` for what the mirror holds now."""
+    described = {
+        "format": FORMAT,
+        "account": {
+            "address": account.address,
+            "id": account.id,
+            "name": account.name,
+            "kind": account.kind,
+            "source": account.source,
+        },
+        "collections": [_collection(catalog, row) for row in catalog.collections(gone=True)],
+        "gaps": [
+            {
+                "service": gap.service,
+                "kind": gap.kind,
+                "name": gap.name,
+                "why": gap.why,
+                "id": gap.source_id,
+            }
+            for gap in catalog.gaps()
+        ],
+        "missing": [
+            {"service": row.service, "id": row.source_id, "name": row.name, "reason": row.reason}
+            for row in catalog.retries()
+        ],
+    }
+    text = json.dumps(described, indent=1, ensure_ascii=True, sort_keys=True)
+    mirror.write("account.json", text.splitlines())
+    mirror.write("README.txt", README.format(address=_printable(account.address)).splitlines())
+
+
+def _collection(catalog: Catalog, row: FolderRow) -> dict[str, Any]:
+    digest, count, size = hashlib.sha256(), 0, 0
+    for key, sha256, each in catalog.hashes(row):
+        digest.update(f"{key} {sha256}\n".encode())
+        count += 1
+        size += each
+    return {
+        "service": row.service,
+        "path": row.path,
+        "name": row.name,
+        "id": row.source_id,
+        "special": row.special,
+        "items": count,
+        "bytes": size,
+        "source_count": row.count,
+        "complete": row.complete,
+        "sha256": digest.hexdigest(),
+        "facts": loads(row.facts),
+    }
+
+
+def _printable(text: str) -> str:
+    return names.escape(text, ours=False)

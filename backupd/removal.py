@@ -1,0 +1,82 @@
+"""What has left the source leaves the mirror: last, confirmed, and only if the guard agrees.
+
+Older snapshots keep it. The steps are states of the row (missing → gone → leaving), so a run
+that is killed between them goes on where it was.
+"""
+
+from __future__ import annotations
+
+from backupd.catalog import Catalog
+from backupd.errors import GuardTripped
+from backupd.guard import Guard
+from backupd.index import render_dirty, shard_of
+from backupd.mirror import Mirror
+from backupd.model import Account, Service
+from backupd.ports import Source
+from backupd.rows import GONE, HELD, LEAVING, MISSING, ItemRow
+from backupd.tree import Tree
+
+CHUNK = 500
+"""Items confirmed or removed at a time."""
+
+
+def settle(
+    source: Source,
+    account: Account,
+    service: Service,
+    catalog: Catalog,
+    mirror: Mirror,
+    guard: Guard,
+) -> int:
+    """Remove what is truly gone from a service; returns how many items.
+
+    Raises GuardTripped with everything still in place.
+    """
+    _confirm(source, account, service, catalog)
+    gone = catalog.count(service, GONE)
+    if gone:
+        total = gone + catalog.count(service, HELD) + catalog.count(service, MISSING)
+        try:
+            guard.allow(account, service, gone, total)
+        except GuardTripped:
+            with catalog.transaction():
+                catalog.move_state(service, GONE, MISSING)
+            raise
+        with catalog.transaction():
+            catalog.move_state(service, GONE, LEAVING)
+        finish_removals(catalog, mirror, service)
+    Tree(catalog, mirror).forget_empty(service)
+    render_dirty(catalog, mirror)
+    return gone
+
+
+def _confirm(source: Source, account: Account, service: Service, catalog: Catalog) -> None:
+    """Ask the source where each missing item is: listings are known to omit some."""
+    last = 0
+    while rows := catalog.missing(service, after=last, limit=CHUNK):
+        last = rows[-1].id or last
+        where = source.locate(account, service, [row.key for row in rows])
+        with catalog.transaction() as session:
+            for row in rows:
+                if row.key in where:
+                    _judge(catalog, row, where[row.key])
+                    session.add(row)
+
+
+def _judge(catalog: Catalog, row: ItemRow, collection_id: str | None) -> None:
+    """Gone, or still where we hold it. One that moved unlisted stays until it is listed there."""
+    if collection_id is None:
+        row.state = GONE
+    elif catalog.folder(row.collection).source_id == collection_id:
+        row.state = HELD
+
+
+def finish_removals(catalog: Catalog, mirror: Mirror, service: Service) -> None:
+    """Take leaving items out of the mirror, then out of the catalog."""
+    while rows := list(catalog.items(service=service, state=LEAVING, limit=CHUNK)):
+        folders = {row.folder: catalog.folder(row.folder) for row in rows}
+        mirror.remove(f"{folders[row.folder].path}/{row.name}" for row in rows)
+        with catalog.transaction():
+            catalog.mark_dirty({(row.folder, shard_of(row)) for row in rows})
+            catalog.drop_items(rows)
+            catalog.touched()

@@ -1,0 +1,182 @@
+"""The verb sync: source → mirror, for one account.
+
+Services go one after the other and fail one by one: a calendar that cannot be read does not
+keep the mail from being saved. Whatever happens, the mirror only ever gains until `removal` has
+asked the source and the guard.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from backupd.catalog import Catalog
+from backupd.errors import BackupdError, UserError
+from backupd.guard import Guard
+from backupd.home import Home
+from backupd.intake import Intake
+from backupd.mirror import Mirror
+from backupd.model import Account, Collection, Gap, Service
+from backupd.placing import Tally, gap_of_service, id_of
+from backupd.ports import Source
+from backupd.recovery import recover
+from backupd.removal import settle
+from backupd.rows import FolderRow
+from backupd.tree import Tree
+
+Progress = Callable[[Account, Service, str, Tally], None]
+"""Told what is being worked on, after every collection: account, service, folder, what was done."""
+
+
+@dataclass
+class SyncResult:
+    """What a sync of one account did.
+
+    Attributes:
+        errors: the services that could not be finished, and why.
+        waiting: items in the retry ledger afterwards.
+        revision: of the mirror afterwards.
+    """
+
+    account: Account
+    tallies: dict[Service, Tally] = field(default_factory=dict)
+    errors: dict[Service, BackupdError] = field(default_factory=dict)
+    waiting: int = 0
+    revision: int = 0
+    seconds: float = 0.0
+
+
+def sync_account(
+    source: Source,
+    account: Account,
+    services: Iterable[Service],
+    home: Home,
+    guard: Guard,
+    progress: Progress | None = None,
+) -> SyncResult:
+    """Bring the mirror of an account up to date.
+
+    Raises TransientError(reason="busy") when another run is at it, UserError when the disk is
+    full; everything else that goes wrong is in the result.
+    """
+    began = time.monotonic()
+    result = SyncResult(account)
+    with disk_errors(home), home.writing() as catalog:
+        mirror = home.mirror()
+        home.remember(account)
+        recover(catalog, mirror)
+        sync = _ServiceSync(source, account, catalog, mirror, guard, progress)
+        for service in sorted(set(services) & account.services):
+            result.tallies[service] = Tally()
+            try:
+                sync.run(service, result.tallies[service])
+            except BackupdError as error:
+                result.errors[service] = error
+        result.waiting = len(catalog.retries())
+        result.revision = catalog.revision
+    result.seconds = time.monotonic() - began
+    return result
+
+
+class disk_errors:  # noqa: N801 - used as a context manager, like contextlib's own
+    """Turns a disk that takes no more, or is not ours to write to, into words for a person."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise self._full() from error
+        if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise UserError(
+                f"Cannot write {error.filename or self._home.folder}: {error.strerror}.",
+                hint="The user running backupd must own state_dir and everything in it.",
+                reason="not-writable",
+            ) from error
+
+    def _full(self) -> UserError:
+        problem = UserError(
+            f"No space left on the disk of {self._home.folder}.",
+            hint="Free some space or move state_dir, then run this again. Nothing that was saved is "
+            "lost; the next run goes on where this one stopped.",
+            reason="disk-full",
+        )
+        problem.exit_code = 1
+        return problem
+
+
+class _ServiceSync:
+    """Syncs the services of one account, one at a time."""
+
+    def __init__(
+        self,
+        source: Source,
+        account: Account,
+        catalog: Catalog,
+        mirror: Mirror,
+        guard: Guard,
+        progress: Progress | None,
+    ) -> None:
+        self._source = source
+        self._account = account
+        self._catalog = catalog
+        self._mirror = mirror
+        self._guard = guard
+        self._progress = progress or (lambda *_: None)
+
+    def run(self, service: Service, tally: Tally) -> None:
+        """Every collection, then what left; and note the time when all of it went well."""
+        intake = Intake(self._source, self._account, self._catalog, self._mirror, tally)
+        for collection, row in self._collections(service):
+            self._progress(self._account, service, collection.name, tally)
+            intake.run(collection, row)
+            intake.retry(collection, row)
+            self._compare_counts(intake, collection, row)
+            self._progress(self._account, service, collection.name, tally)
+        source, account = self._source, self._account
+        tally.removed = settle(source, account, service, self._catalog, self._mirror, self._guard)
+        with self._catalog.transaction():
+            self._catalog.put(f"synced:{service}", str(int(time.time())))
+
+    def _collections(self, service: Service) -> list[tuple[Collection, FolderRow]]:
+        """The collections that exist now; those that no longer do are marked, and what they held."""
+        listed = self._source.collections(self._account, service)
+        tree = Tree(self._catalog, self._mirror)
+        found = [(each, tree.collection(each)) for each in listed if isinstance(each, Collection)]
+        alive = {each.id for each, _ in found}
+        with self._catalog.transaction() as session:
+            for row in self._catalog.collections(service):
+                if row.source_id not in alive:
+                    row.gone = True
+                    session.add(row)
+                    self._catalog.miss_all(id_of(row))
+            self._catalog.drop_service_gaps(service)
+            session.add_all(gap_of_service(service, gap) for gap in listed if isinstance(gap, Gap))
+        return found
+
+    def _compare_counts(self, intake: Intake, collection: Collection, row: FolderRow) -> None:
+        """Delta streams are known to omit items: where counts differ, list everything again.
+
+        The counts were taken before the changes, so mail that arrives meanwhile makes us hold
+        more: that is looked into only when it lasts. A difference that a full listing has
+        confirmed (the source counts what it does not list) is remembered and left alone.
+        """
+        if collection.count is None or row.gone:
+            return
+        drift = self._catalog.held(id_of(row)) - collection.count
+        if drift in {0, row.drift}:
+            suspect, confirmed = False, drift
+        elif drift < 0 or row.suspect:
+            intake.run(collection, row, relist=True)
+            suspect, confirmed = False, self._catalog.held(id_of(row)) - collection.count
+        else:
+            suspect, confirmed = True, row.drift
+        if (row.suspect, row.drift) != (suspect, confirmed):
+            with self._catalog.transaction() as session:
+                row.suspect, row.drift = suspect, confirmed
+                session.merge(row)
