@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from graph_events import BERLIN, components, event, lines, only, said, series
 from graph_patterns import ANY_PATTERN, Pattern
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from icalendar import Calendar, Event
 
 from backupd.errors import ItemUnreadable
 from sources.graph.ical import Attachment, event_to_ics
@@ -362,3 +363,46 @@ def test_every_event_that_graph_ever_showed_us_is_written(corpus: Path) -> None:
         (written, *_) = components(event_to_ics(each))
         subject = each.get("subject")
         assert subject is None or written.get("SUMMARY", "") == " ".join(subject.split())
+
+
+def as_graph(found: Event) -> dict[str, Any] | None:
+    """A real event as Graph would hold it; None where its times are not simple."""
+    start = getattr(found.get("DTSTART"), "dt", None)
+    if not isinstance(start, datetime) or start.tzinfo is None or not 1900 < start.year < 2100:
+        return None
+    written = {
+        "dateTime": start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.0000000"),
+        "timeZone": "UTC",
+    }
+    return event(
+        iCalUId=str(found.get("UID", "x")),
+        subject=str(found.get("SUMMARY", "")),
+        body={"contentType": "text", "content": str(found.get("DESCRIPTION", ""))},
+        location={"displayName": str(found.get("LOCATION", ""))},
+        start=written,
+        end=None,
+        originalStartTimeZone=str(found["DTSTART"].params.get("TZID", "UTC")),
+    )
+
+
+def test_real_calendars_go_through_unharmed(corpus: Path) -> None:
+    seen = 0
+    for path in sorted((corpus / "ics").glob("*.ics")):
+        if path.stat().st_size > 50_000:
+            continue  # the parser takes seconds for the large ones
+        try:
+            parsed = Calendar.from_ical(path.read_bytes(), multiple=True)
+            found = [each for calendar in parsed for each in calendar.walk("VEVENT")]
+            sources = [as_graph(each) for each in found if isinstance(each, Event)]
+        except (AttributeError, KeyError, TypeError, ValueError, Warning):
+            continue  # what icalendar cannot read is none of our calendars
+        for source in filter(None, sources):
+            written, seen = only(source), seen + 1
+            assert (
+                written["DTSTART"].dt.astimezone(UTC).isoformat()[:19]
+                == source["start"]["dateTime"][:19]
+            )
+            assert written.get("SUMMARY", "").split() == source["subject"].split()
+            wanted = "".join(each for each in source["body"]["content"] if each.isprintable())
+            assert "".join(written.get("DESCRIPTION", "").split()) == "".join(wanted.split())
+    assert seen >= 50
