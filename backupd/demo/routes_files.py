@@ -217,6 +217,7 @@ ROUTES: dict[str, Handler] = {
     f"GET {_ITEM}": get_item,
     f"GET {_ITEM}/children": list_children,
     f"GET {_ITEM}/content": get_content,
+    f"GET {_ITEM}/delta": drive_delta,
     f"GET {_ITEM}/versions": list_versions,
     f"GET {_ITEM}/versions/{{version}}/content": get_version_content,
     f"GET {_ITEM}/permissions": list_permissions,
