@@ -67,13 +67,13 @@ def _lines(catalog: Catalog, folder: FolderRow, shard: str) -> Iterator[str]:
 
 def item_line(row: ItemRow) -> str:
     """One item as a line of its index."""
-    line: dict[str, Any] = {
+    line: dict[str, Any] = loads(row.about) | {
         "file": row.name.rpartition("/")[2],
         "key": row.key,
         "id": row.source_id,
         "sha256": row.sha256,
         "size": row.size,
-        "facts": loads(row.facts),
+        "source": loads(row.facts),
     }
     if row.note:
         line["note"] = row.note

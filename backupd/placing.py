@@ -57,6 +57,7 @@ class Work:
     key: str
     version: str
     row: ItemRow | None
+    about: Mapping[str, Any] = field(default_factory=dict)
     fetched: Fetched | None = None
 
     @property
@@ -106,6 +107,8 @@ class Placer:
         if not batch.works and not batch.failures:
             return
         claimed: dict[tuple[int, str], str] = {}
+        for work in batch.works:
+            work.about = self._source.describe(row.service, work.facts)
         places = [self._place(row, work, claimed) for work in batch.works]
         moves = [place for place in places if place.moved or place.draft]
         if moves:
@@ -114,7 +117,7 @@ class Placer:
             if place.moved and place.was:
                 self._mirror.rename(place.was, place.path)
         self._mirror.place(
-            (place.draft, place.path, _mtime(row.service, place.work.facts))
+            (place.draft, place.path, _mtime(row.service, place.work.about))
             for place in moves
             if place.draft is not None
         )
@@ -151,8 +154,8 @@ class Placer:
         self, row: FolderRow, work: Work, folder: FolderRow, claimed: dict[tuple[int, str], str]
     ) -> str:
         if row.service is Service.MAIL:
-            subject = str(work.facts.get("subject") or "")
-            return names.mail_name(names.parse_time(work.facts.get("received")), subject, work.key)
+            subject = str(work.about.get("subject") or "")
+            return names.mail_name(names.parse_time(work.about.get("received")), subject, work.key)
         if row.service is not Service.FILES:
             return names.short_key(work.key) + EXTENSION[row.service]
         local = names.component(work.item.name or work.item.id)
@@ -176,7 +179,8 @@ class Placer:
             work.item.id,
         )
         fresh.name, fresh.fold = place.name, names.fold(place.name)
-        fresh.facts, fresh.round, fresh.state = dumps(work.facts), row.round, HELD
+        fresh.facts, fresh.about = dumps(work.facts), dumps(work.about)
+        fresh.round, fresh.state = row.round, HELD
         fresh.version = work.version
         if work.fetched is not None:
             self._record_fetch(row, fresh, work, place)
@@ -263,16 +267,25 @@ def _renamed(row: FolderRow, work: Work, old: ItemRow, folder: FolderRow) -> boo
     """Only a file's name is its own; the others are named after what their content says."""
     if row.service is not Service.FILES:
         return False
-    return old.folder != folder.id or loads(old.facts).get("name") != work.facts.get("name")
+    return old.folder != folder.id or loads(old.about).get("name") != work.about.get("name")
 
 
 def _told(row: ItemRow) -> tuple[Any, ...]:
     """What an index line says of an item."""
-    return (row.folder, row.name, row.source_id, row.sha256, row.size, row.facts, row.note)
+    return (
+        row.folder,
+        row.name,
+        row.source_id,
+        row.sha256,
+        row.size,
+        row.facts,
+        row.about,
+        row.note,
+    )
 
 
-def _mtime(service: Service, facts: Mapping[str, Any]) -> float | None:
-    moment = names.parse_time(facts.get("modified" if service is Service.FILES else "received"))
+def _mtime(service: Service, about: Mapping[str, Any]) -> float | None:
+    moment = names.parse_time(about.get("modified" if service is Service.FILES else "received"))
     return max(moment.timestamp(), 0.0) if moment else None
 
 

@@ -126,6 +126,15 @@ class Source(Protocol):
         """
         ...
 
+    def describe(self, service: Service, facts: Facts) -> Facts:
+        """The facts (merged, complete) in the words that all providers share; pure and fast.
+
+        mail: subject, received, sent, message_id, seen, flagged, answered, draft, categories ·
+        calendar: subject, uid, start, modified, categories · contacts: subject, modified,
+        categories · files: name, created, modified. Times are RFC 3339; what is unknown is left out.
+        """
+        ...
+
     def fetch(
         self, account: Account, collection: Collection, items: Iterable[Item], landing: Landing
     ) -> Iterator[Fetched | Failed]:
@@ -164,7 +173,7 @@ class Parcel:
         key: its stable key; unique within the account and service.
         name: a file's own name and path inside the drive (`a/b.txt`), else the snapshot's file name.
         sha256: as recorded when it was fetched.
-        facts: the facts from its index line.
+        about: what its index line says in the words of `Source.describe`.
     """
 
     service: Service
@@ -174,7 +183,7 @@ class Parcel:
     name: str
     size: int
     sha256: str
-    facts: Facts
+    about: Facts
 
 
 class Reader(Protocol):

@@ -66,6 +66,7 @@ class ItemRow(SQLModel, table=True):
         scope: 0, or for files the drive's row: the space in which `key` is unique.
         name: its path below its folder's path (mail: `<month>/<file>`).
         version: what identifies its content at the source; "" asks for it to be fetched again.
+        facts: what the source said, in its own words; `about` the same in shared words.
         round: the last full listing of its collection that mentioned it.
     """
 
@@ -88,6 +89,7 @@ class ItemRow(SQLModel, table=True):
     size: int
     sha256: str
     facts: str
+    about: str = "{}"
     note: str = ""
     round: int = 0
     state: int = HELD
