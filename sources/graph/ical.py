@@ -24,6 +24,8 @@ from sources.graph.properties import describe, note, put_json, put_text
 from sources.graph.spans import Span, Start
 
 PRODUCT = "-//backupd//Microsoft 365 backup//EN"
+_HOSTILE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What the libraries raise on input that nobody foresaw."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FOLD = 73  # octets behind the blank that a folded line begins with
 _ENDLESS = 40
@@ -96,7 +98,7 @@ def event_to_ics(event: Mapping[str, Any], attachments: Sequence[Attachment] = (
     """
     try:
         written: bytes = _calendar(event, attachments).to_ical()
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    except _HOSTILE as error:
         raise ItemUnreadable(
             f"The event cannot be written as iCalendar ({type(error).__name__}).",
             reason="conversion",

@@ -6,6 +6,7 @@ import html as entities
 
 from bs4 import BeautifulSoup
 from bs4.element import NavigableString, Tag
+from bs4.exceptions import ParserRejectedMarkup
 
 LARGEST = 512 * 1024
 """Characters of HTML that are turned into text; a megabyte takes seconds."""
@@ -25,7 +26,10 @@ def plain(html: str) -> str:
         return entities.unescape(html).strip()
     # The element in front keeps bs4 from taking a leading <?xml … for XML, and from warning of it.
     # lxml, because Python's own parser takes time in the square of some broken markup.
-    soup = BeautifulSoup(f"<html>{html[:LARGEST]}", "lxml")
+    try:
+        soup = BeautifulSoup(f"<html>{html[:LARGEST]}", "lxml")
+    except ParserRejectedMarkup:
+        return ""
     lines = ("".join(block).split() for block in _blocks(soup))
     return "\n".join(" ".join(words) for words in lines if words)
 

@@ -21,6 +21,16 @@ from backupd.errors import ItemUnreadable
 from sources.graph.fields import Json, day, line, mapping, mappings, stamp, text, texts
 from sources.graph.people import is_smtp
 
+_HOSTILE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    VObjectError,
+)
+"""What the libraries raise on input that nobody foresaw."""
 _NO_YEAR = 1604
 """The year that Exchange puts where a birthday has none: a leap year before any living person."""
 
@@ -67,14 +77,7 @@ def contact_to_vcard(
     try:
         written: str = _card(contact, photo, photo_type).serialize()
         return written.encode()
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        VObjectError,
-    ) as error:
+    except _HOSTILE as error:
         raise ItemUnreadable(
             f"The contact cannot be written as vCard ({type(error).__name__}).", reason="conversion"
         ) from error

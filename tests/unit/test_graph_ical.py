@@ -321,6 +321,15 @@ def test_texts_cannot_add_lines_or_properties() -> None:
     assert not found.walk("VALARM")
 
 
+def test_a_structure_without_bottom_is_unreadable_not_a_crash() -> None:
+    deep: Any = "x"
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ItemUnreadable) as caught:
+        event_to_ics(event(recurrence={"pattern": deep}))
+    assert caught.value.reason == "conversion"
+
+
 def test_an_enormous_body_is_kept_whole_in_a_few_seconds() -> None:
     html = "<div>" * 50_000 + "<a x='" * 20_000 + "wörd " * 100_000
     found = only(event(body={"contentType": "html", "content": html}))

@@ -158,6 +158,13 @@ def test_whole_days_given_as_another_zones_midnight_keep_their_date() -> None:
     assert "DTEND;VALUE=DATE:20260704" in lines(source)
 
 
+@pytest.mark.parametrize("end", [None, {"dateTime": "2026-03-02T00:00:00", "timeZone": "UTC"}])
+def test_a_whole_day_without_an_end_of_its_own_lasts_one_day(end: Any) -> None:
+    written = lines(event(isAllDay=True, start={"dateTime": "2026-03-02T00:00:00"}, end=end))
+    assert "DTSTART;VALUE=DATE:20260302" in written
+    assert "DTEND;VALUE=DATE:20260303" in written
+
+
 def test_a_cancelled_occurrence_is_excluded_at_its_own_time_and_zone() -> None:
     source = series(
         {"type": "daily", "interval": 1},
