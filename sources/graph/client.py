@@ -46,6 +46,9 @@ Answer = tuple[int, Mapping[str, str], bytes]
 LARGEST_JSON = 64 << 20
 """Bytes of one JSON answer; a page of 999 events with every property has about 10 MiB."""
 
+LARGEST_BLOB = 160 << 20
+"""Bytes of one attachment or photo; Exchange takes messages of up to 150 MB."""
+
 CONNECTIONS = 64
 """Sockets in the pool: 4 per mailbox for a dozen mailboxes at a time, and the drives."""
 
@@ -123,7 +126,7 @@ class Client:
             request.headers.update(await self.headers(call))
             response = await self.sdk.http.send(request, stream=True)
             try:
-                body = await _bounded(response.aiter_bytes())
+                body = await bounded(response.aiter_bytes())
             finally:
                 await response.aclose()
             return response.status_code, response.headers, body
@@ -143,7 +146,7 @@ class Client:
             async with self.session.request(
                 method, target, json=body, headers=await self.headers(call), allow_redirects=False
             ) as answer:
-                return answer.status, answer.headers, await _bounded(answer.content.iter_any())
+                return answer.status, answer.headers, await bounded(answer.content.iter_any())
 
         return await self._json(once, call)
 
@@ -167,7 +170,7 @@ class Client:
                     target, headers=headers, allow_redirects=False
                 ) as answer:
                     if answer.status != HTTPStatus.OK:
-                        body = await _bounded(answer.content.iter_any())
+                        body = await bounded(answer.content.iter_any())
                         raise Refused(
                             read(answer.status, answer.headers, body), call.scope, call.what
                         )
@@ -180,6 +183,27 @@ class Client:
                 raise Broken(call.what, type(error).__name__) from error
 
         await self.persist(call, once)
+
+    async def raw(self, url: str, call: Call) -> tuple[bytes, str]:
+        """The bytes behind `url`, at most LARGEST_BLOB of them, and their media type."""
+        target = URL(url, encoded=True)
+
+        async def once() -> tuple[bytes, str]:
+            try:
+                async with self.session.get(
+                    target, headers=await self.headers(call), allow_redirects=False
+                ) as answer:
+                    body = await bounded(answer.content.iter_any(), LARGEST_BLOB)
+                    if answer.status != HTTPStatus.OK:
+                        raise Refused(
+                            read(answer.status, answer.headers, body), call.scope, call.what
+                        )
+                    check_framed(answer)
+                    return body, answer.content_type
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise Broken(call.what, type(error).__name__) from error
+
+        return await self.persist(call, once)
 
     async def headers(self, call: Call) -> dict[str, str]:
         """What every request carries, beside the session's own headers."""
@@ -328,14 +352,15 @@ def parse(body: bytes, what: str) -> Json:
     return value
 
 
-async def _bounded(chunks: AsyncIterator[bytes]) -> bytes:
+async def bounded(chunks: AsyncIterator[bytes], limit: int = LARGEST_JSON) -> bytes:
+    """All of a body that must not be large. Raises ClientPayloadError beyond `limit` bytes."""
     parts: list[bytes] = []
     size = 0
     async for chunk in chunks:
         parts.append(chunk)
         size += len(chunk)
-        if size > LARGEST_JSON:
-            raise aiohttp.ClientPayloadError(f"more than {LARGEST_JSON} bytes of JSON")
+        if size > limit:
+            raise aiohttp.ClientPayloadError(f"more than {limit} bytes")
     return b"".join(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from backupd.errors import ItemUnreadable
 from backupd.model import Account, Item
@@ -10,7 +11,7 @@ from backupd.ports import Draft, Failed, Fetched, Landing
 from sources.graph.batch import Part, ask_all, quoted
 from sources.graph.client import Call, Client, Json
 from sources.graph.failures import OURS, THEIRS, Broken, Class, Refused, Scope
-from sources.graph.listing import string, values
+from sources.graph.listing import next_link, string, values
 
 WIDTH = 4
 """Items fetched at a time per mailbox: as many as Exchange allows in flight."""
@@ -42,6 +43,14 @@ class Mailbox:
     def batch(self, scope: Scope, what: str) -> Call:
         """A Call for a batch: all its parts go to this mailbox."""
         return Call(self.lane, scope, f"{what} of {self.account.address}", whole=True)
+
+    def rest_of(self, page: Json, call: Call) -> Iterator[Json]:
+        """The objects of a page that came in a batch, and of those behind it."""
+        alone = replace(call, whole=False)
+        yield from values(page)
+        while link := next_link(page):
+            page = self.client.follow(link, alone)
+            yield from values(page)
 
     def keys(self, ids: Sequence[str]) -> Mapping[str, str]:
         """Immutable ids; an id that Exchange does not translate stands for itself."""
@@ -76,9 +85,10 @@ class Mailbox:
 
         A key whose answer is anything but "here" or "not found" is left out: nobody knows.
         """
+        fields = ",".join(dict.fromkeys(("id", parent)))
         parts = [
             Part(
-                f"{self.path}/{kind}/{quoted(key)}?$select=id,{parent}",
+                f"{self.path}/{kind}/{quoted(key)}?$select={fields}",
                 {"Prefer": IMMUTABLE},
             )
             for key in keys

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backupd.model import Collection, Gap, Service
-from sources.graph.batch import Part, Reply, ask_all, quoted
+from sources.graph.batch import Part, ask_all, quoted
 from sources.graph.client import Json
 from sources.graph.exchange import Mailbox
 from sources.graph.failures import Class, Refused, Scope
 from sources.graph.fields import flag, number
-from sources.graph.listing import every, next_link, string, values
+from sources.graph.listing import every, string
 
 WELL_KNOWN = (
     "archive",
@@ -128,20 +128,10 @@ def _children(mailbox: Mailbox, parents: Iterable[Json]) -> Iterator[Json]:
     ]
     call = mailbox.batch(Scope.COLLECTION, "the folders below others")
     for reply in mailbox.client.loop.call(ask_all(mailbox.client, parts, call)):
-        yield from _rest(mailbox, reply)
-
-
-def _rest(mailbox: Mailbox, reply: Reply) -> Iterator[Json]:
-    call = mailbox.call(Scope.COLLECTION, "the folders below another")
-    if reply.refusal is not None:
-        if reply.refusal.meaning(Scope.COLLECTION).kind is Class.GONE:
-            return  # removed since its parent was listed
-        raise Refused(reply.refusal, Scope.COLLECTION, call.what)
-    page = reply.body
-    yield from values(page)
-    while link := next_link(page):
-        page = mailbox.client.follow(link, call)
-        yield from values(page)
+        if reply.refusal is None:
+            yield from mailbox.rest_of(reply.body, call)
+        elif reply.refusal.meaning(Scope.COLLECTION).kind is not Class.GONE:
+            raise Refused(reply.refusal, Scope.COLLECTION, call.what)
 
 
 def _entry(folder: Json, found: Mapping[str, Any], known: Known) -> Collection | Gap:

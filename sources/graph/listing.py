@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from backupd.model import Change, Facts, Page
+from backupd.model import Change, Facts, Gone, Item, Page
 from sources.graph.client import Call, Client, Json
-from sources.graph.failures import Broken
+from sources.graph.failures import Broken, Class, Refused
 
 LARGEST_PAGE = 1000
 """Changes in a Page at most (see `backupd.model.Page`)."""
@@ -65,6 +65,61 @@ def every(client: Client, builder: Any, call: Call, **query: Any) -> Iterator[Js
         page = following
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How one collection is listed.
+
+    Attributes:
+        begin: the cursor of a full listing.
+        read: the changes on a page.
+        aged: the refusals that mean "begin again".
+        first_units: price of the first page, where it is dearer than the others.
+        repeats: the last page has no link: the next run lists everything again.
+    """
+
+    call: Call
+    begin: Callable[[], Cursor]
+    read: Callable[[Json, Cursor], Sequence[Change]]
+    aged: frozenset[Class] = frozenset({Class.RESTART})
+    first_units: float = 1
+    repeats: bool = False
+
+
+def walk(client: Client, listing: Listing, cursor: str | None) -> Iterator[Page]:
+    """The pages since `cursor`; where that is refused, or none, a full listing.
+
+    Raises Refused and Broken.
+    """
+    known = Cursor.unpack(cursor)
+    here, restart = (known, False) if known and known.link else (listing.begin(), True)
+    restarts = 0
+    while True:
+        units = listing.first_units if restart else listing.call.units
+        try:
+            page = client.follow(here.link, replace(listing.call, units=units))
+        except Refused as refused:
+            if refused.kind not in listing.aged or (restart and restarts >= RESTARTS):
+                raise
+            restarts += 1
+            here, restart = listing.begin(), True
+            continue
+        after = onward(here, page, listing.call, repeats=listing.repeats)
+        last = not next_link(page)
+        changes = listing.read(page, here)
+        yield from in_pages(changes, here, after, restart=restart, last=last)
+        if last:
+            return
+        here, restart = after, False
+
+
+def onward(here: Cursor, page: Json, call: Call, *, repeats: bool = False) -> Cursor:
+    """The cursor behind `page`. Raises Broken for a page that leads nowhere or to itself."""
+    link = next_link(page) or delta_link(page)
+    if (not link and not repeats) or next_link(page) == here.link:
+        raise Broken(call.what, "a page without a way on")
+    return replace(here, link=link)
+
+
 def values(page: Json) -> list[Json]:
     """The objects of one page."""
     found = page.get("value")
@@ -90,6 +145,15 @@ def string(source: Json, key: str) -> str:
 def facts_of(source: Json) -> Facts:
     """The properties of an entity, without its id and what OData says about it."""
     return {key: value for key, value in source.items() if key != "id" and not key.startswith("@")}
+
+
+def outlook_changes(page: Json, _: Cursor | None = None) -> Sequence[Change]:
+    """What a delta page of Outlook says, in its order: items, and ids that were removed."""
+    return [
+        Gone(id_) if "@removed" in each else Item(id_, facts_of(each))
+        for each in values(page)
+        if (id_ := string(each, "id"))
+    ]
 
 
 def in_pages(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 
 from backupd.model import Account, Collection, Gap, Item, Page
 from backupd.ports import Draft, Failed, Fetched, Landing
-from sources.graph.batch import quoted
 from sources.graph.client import Client, Json
 from sources.graph.exchange import Mailbox
 from sources.graph.failures import Scope
@@ -34,11 +33,11 @@ class Mail:
         """The RFC 5322 bytes of each message."""
         mailbox = Mailbox(self._client, account)
         user = self._client.sdk.root.users.by_user_id(account.id)
-        before, after = self._client.sdk.url(user.messages.by_message_id("ID").content).split("ID")
+        address = self._client.sdk.template(lambda id_: user.messages.by_message_id(id_).content)
         call = mailbox.call(Scope.ITEM, "a message")
 
         async def work(item: Item, draft: Draft) -> Fetched:
-            await self._client.pour(f"{before}{quoted(item.id)}{after}", call, draft)
+            await self._client.pour(address(item.id), call, draft)
             return Fetched(item, draft)
 
         def probe() -> Awaitable[Json]:
@@ -47,3 +46,7 @@ class Mail:
             return self._client.built(self._client.sdk.get(folder, select=["id"]), asked)
 
         return mailbox.fetch(items, landing, work, probe)
+
+    def locate(self, account: Account, keys: Sequence[str]) -> Mapping[str, str | None]:
+        """In which folder messages are; folders have the same id in either form."""
+        return Mailbox(self._client, account).locate("messages", "parentFolderId", keys)

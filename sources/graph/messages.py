@@ -9,17 +9,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 
-from backupd.model import Change, Collection, Facts, Gap, Gone, Item, Page
+from backupd.model import Change, Collection, Facts, Gap, Item, Page
 from sources.graph.client import Call, Json
 from sources.graph.exchange import Mailbox
-from sources.graph.failures import Broken, Class, Refused, Scope
+from sources.graph.failures import Class, Refused, Scope
 from sources.graph.listing import (
     RESTARTS,
     Cursor,
-    delta_link,
-    facts_of,
     in_pages,
     next_link,
+    onward,
+    outlook_changes,
     string,
     values,
 )
@@ -107,11 +107,9 @@ class _Walk:
                 else:
                     raise
                 continue
-            after = replace(here, link=next_link(page) or delta_link(page))
-            if not after.link or next_link(page) == here.link:
-                raise Broken(f"the changes of {self._folder.name}", "a page without a way on")
+            after = onward(here, page, self._call())
             last = not next_link(page)
-            yield from in_pages(_changes(page), here, after, restart=restart, last=last)
+            yield from in_pages(outlook_changes(page), here, after, restart=restart, last=last)
             if last:
                 return
             here, restart = after, False
@@ -148,7 +146,7 @@ class _Walk:
                 return self._around(here)
             else:
                 raise
-        changes = _changes(page)
+        changes = list(outlook_changes(page))
         return changes, replace(here, link=next_link(page), seen=here.seen + len(changes))
 
     def _around(self, here: Cursor) -> tuple[list[Change], Cursor]:
@@ -162,7 +160,7 @@ class _Walk:
         """Messages [start, start+size), and whether the folder ends there."""
         try:
             page = self._client.follow(self._list_link(start, size), self._call(attempts=2))
-            return _changes(page), not next_link(page) and len(values(page)) < size
+            return list(outlook_changes(page)), not next_link(page) and len(values(page)) < size
         except Refused as refused:
             if not _breaks_page(refused):
                 raise
@@ -210,15 +208,6 @@ class _Walk:
         return self._client.sdk.url(
             self._builder, select=list(fields), top=top, skip=skip, orderby=order
         )
-
-
-def _changes(page: Json) -> list[Change]:
-    changes: list[Change] = []
-    for each in values(page):
-        if not (id_ := string(each, "id")):
-            continue
-        changes.append(Gone(id_) if "@removed" in each else Item(id_, facts_of(each)))
-    return changes
 
 
 def _smaller(refused: Refused, size: int) -> int:

@@ -9,13 +9,17 @@ built: it costs half a second and 32 MiB, and 16,741 files that no type checker 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import cached_property
 from importlib import import_module
 from typing import Any, cast
+from urllib.parse import quote
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
+
+ANY_ID = "0any0id0"
 
 SILENCE = 60.0
 """Seconds without a byte after which a connection counts as broken."""
@@ -76,6 +80,11 @@ class Sdk:
     def url(self, builder: Any, **query: Any) -> str:
         """The address that `get` would ask: the first link of a listing."""
         return cast("str", self.get(builder, **query).url)
+
+    def template(self, build: Callable[[str], Any], **query: Any) -> Callable[[str], str]:
+        """From an id to its address: what `build(id)` would ask, built once for many ids."""
+        before, after = self.url(build(ANY_ID), **query).split(ANY_ID)
+        return lambda id_: f"{before}{quote(id_, safe='')}{after}"
 
     async def convert(self, information: Any) -> httpx.Request:
         """A request description as an httpx request."""

@@ -3,22 +3,56 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service
 from backupd.ports import Failed, Fetched, Finding, Landing
-from sources.graph import messages
+from sources.graph import calendars, contacts, filefacts, messages
+from sources.graph.calendars import Calendars
 from sources.graph.client import Client
+from sources.graph.contacts import Contacts
+from sources.graph.describe import describe
 from sources.graph.directory import Directory
 from sources.graph.exchange import Mailbox
 from sources.graph.failures import Broken, Refused
+from sources.graph.files import Files
 from sources.graph.mail import Mail
 
 if TYPE_CHECKING:
     from backupd.config import Microsoft365
     from backupd.limits import Pace
     from sources.graph.signin import Prompt
+
+
+VERSIONS: Mapping[Service, Callable[[Facts], str]] = {
+    Service.MAIL: messages.version,
+    Service.CALENDAR: calendars.version,
+    Service.CONTACTS: contacts.version,
+    Service.FILES: filefacts.version,
+}
+
+
+class Workload(Protocol):
+    """One service of the tenant; the methods are those of `backupd.ports.Source`."""
+
+    def collections(self, account: Account) -> Sequence[Collection | Gap]:
+        """Every collection of the account."""
+        ...
+
+    def pages(self, account: Account, collection: Collection, cursor: str | None) -> Iterator[Page]:
+        """The changes since `cursor`."""
+        ...
+
+    def fetch(
+        self, account: Account, collection: Collection, items: Iterable[Item], landing: Landing
+    ) -> Iterator[Fetched | Failed]:
+        """The bytes of each item."""
+        ...
+
+    def locate(self, account: Account, keys: Sequence[str]) -> Mapping[str, str | None]:
+        """Where items are now."""
+        ...
 
 
 class GraphSource:
@@ -30,7 +64,12 @@ class GraphSource:
         self.name = section.name
         self._section = section
         self._client = Client(section, pace=pace, prompt=prompt)
-        self._mail = Mail(self._client)
+        self._workloads: Mapping[Service, Workload] = {
+            Service.MAIL: Mail(self._client),
+            Service.CALENDAR: Calendars(self._client),
+            Service.CONTACTS: Contacts(self._client),
+            Service.FILES: Files(self._client),
+        }
 
     def accounts(self) -> Iterator[Account]:
         """People, shared mailboxes, rooms, then sites, as far as the configuration selects them.
@@ -43,12 +82,12 @@ class GraphSource:
     def collections(self, account: Account, service: Service) -> Sequence[Collection | Gap]:
         """Folders, calendars, address books or drives."""
         with door():
-            return self._mail.collections(account)
+            return self._workloads[service].collections(account)
 
     def pages(self, account: Account, collection: Collection, cursor: str | None) -> Iterator[Page]:
         """The changes since `cursor`."""
         with door():
-            yield from self._mail.pages(account, collection, cursor)
+            yield from self._workloads[collection.service].pages(account, collection, cursor)
 
     def keys(self, account: Account, service: Service, ids: Sequence[str]) -> Mapping[str, str]:
         """Immutable ids for what lies in a mailbox; ids of files are stable by themselves."""
@@ -59,21 +98,26 @@ class GraphSource:
 
     def version(self, service: Service, facts: Facts) -> str:
         """What identifies the content behind `facts`."""
-        return messages.version(facts)
+        return VERSIONS[service](facts)
+
+    def describe(self, service: Service, facts: Facts) -> Facts:
+        """The facts in the words that all providers share."""
+        return describe(service, facts)
 
     def fetch(
         self, account: Account, collection: Collection, items: Iterable[Item], landing: Landing
     ) -> Iterator[Fetched | Failed]:
         """The bytes of each item."""
         with door():
-            yield from self._mail.fetch(account, collection, items, landing)
+            workload = self._workloads[collection.service]
+            yield from workload.fetch(account, collection, items, landing)
 
     def locate(
         self, account: Account, service: Service, keys: Sequence[str]
     ) -> Mapping[str, str | None]:
         """Where items are now."""
         with door():
-            return Mailbox(self._client, account).locate("messages", "parentFolderId", keys)
+            return self._workloads[service].locate(account, keys)
 
     def check(self) -> Iterator[Finding]:
         """Try everything without changing anything."""
