@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event, func, text
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import StaticPool
 from sqlmodel import Session, SQLModel, create_engine, delete, select, update
 
 from backupd.errors import BackupdError, IntegrityError, UserError
@@ -279,6 +281,11 @@ class Catalog:
         count, size = self._session.exec(query).one()
         return count, size
 
+    def files_expected(self) -> int:
+        """How many files the mirror must hold: items, their index files, account.json, README."""
+        items = self.totals()[0]
+        return items + self._session.connection().execute(text(_COUNT_INDEXES)).scalar_one() + 2
+
     def count(self, service: Service, state: int) -> int:
         """How many items of a service are in a state."""
         query = select(func.count()).where(ItemRow.service == service, ItemRow.state == state)
@@ -440,6 +447,14 @@ INSERT INTO meta (key, value) VALUES ('revision', '1')
 ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
 """
 
+_COUNT_INDEXES = """
+SELECT (SELECT COUNT(DISTINCT folder || '/' || substr(name, 1, instr(name, '/')))
+        FROM itemrow WHERE service = 'MAIL')
+     + (SELECT COUNT(*) FROM (
+            SELECT DISTINCT folder FROM itemrow WHERE service <> 'MAIL'
+            UNION SELECT parent FROM folderrow WHERE service = 'FILES' AND collection IS NOT NULL))
+"""
+
 _MARK_DIRTY = "INSERT OR IGNORE INTO dirtyrow (folder, shard) VALUES (:folder, :shard)"
 
 
@@ -463,8 +478,12 @@ MIGRATIONS: tuple[Callable[[Any], None], ...] = (_create,)
 
 
 def _engine(path: Path, *, read_only: bool) -> Engine:
-    target = f"sqlite:///file:{_quoted(path)}?mode={'ro' if read_only else 'rwc'}&uri=true"
-    engine = create_engine(target, connect_args={"timeout": 30})
+    address = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False),
+        poolclass=StaticPool,
+    )
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _: object) -> None:
@@ -474,10 +493,6 @@ def _engine(path: Path, *, read_only: bool) -> Engine:
         connection.execute("PRAGMA foreign_keys=ON")
 
     return engine
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def _unusable(path: Path, error: DatabaseError) -> BackupdError:

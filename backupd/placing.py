@@ -110,17 +110,7 @@ class Placer:
         for work in batch.works:
             work.about = self._source.describe(row.service, work.facts)
         places = [self._place(row, work, claimed) for work in batch.works]
-        moves = [place for place in places if place.moved or place.draft]
-        if moves:
-            self._catalog.journal((place.path, place.was) for place in moves)
-        for place in moves:
-            if place.moved and place.was:
-                self._mirror.rename(place.was, place.path)
-        self._mirror.place(
-            (place.draft, place.path, _mtime(row.service, place.work.about))
-            for place in moves
-            if place.draft is not None
-        )
+        self._write_bytes([place for place in places if place.moved or place.draft])
         with self._catalog.transaction() as session:
             ledger = self._catalog.ledger_ids(id_of(row))
             for place in places:
@@ -131,6 +121,18 @@ class Placer:
                 self._put_into_ledger(row, failure)
             self._catalog.clear_journal()
             session.flush()
+
+    def _write_bytes(self, places: list[Place]) -> None:
+        if places:
+            self._catalog.journal((place.path, place.was) for place in places)
+        for place in places:
+            if place.was and place.moved:
+                self._mirror.rename(place.was, place.path)
+        self._mirror.place(
+            (place.draft, place.path, _mtime(place.folder.service, place.work.about))
+            for place in places
+            if place.draft is not None
+        )
 
     def _place(self, row: FolderRow, work: Work, claimed: dict[tuple[int, str], str]) -> Place:
         """Decide where an item lies from now on."""

@@ -171,7 +171,7 @@ class Parcel:
         path: its path inside the snapshot, with `/`.
         collection: the display names from the top to its collection.
         key: its stable key; unique within the account and service.
-        name: a file's own name and path inside the drive (`a/b.txt`), else the snapshot's file name.
+        inner: for files the true names of its folders inside the drive and its own; else empty.
         sha256: as recorded when it was fetched.
         about: what its index line says in the words of `Source.describe`.
     """
@@ -180,7 +180,7 @@ class Parcel:
     collection: tuple[str, ...]
     path: str
     key: str
-    name: str
+    inner: tuple[str, ...]
     size: int
     sha256: str
     about: Facts
@@ -216,6 +216,15 @@ class Target(Protocol):
 
     def preflight(self) -> Iterator[Finding]:
         """Log in, look at quota and capabilities; nothing is written that stays."""
+        ...
+
+    def make_collection(self, service: Service, path: str, names: tuple[str, ...]) -> None:
+        """Create a collection, which may stay empty; nothing happens when it is there.
+
+        Args:
+            path: its path inside the snapshot: safe and unique.
+            names: its display names from the top.
+        """
         ...
 
     def put(self, parcel: Parcel, content: Reader) -> Put:

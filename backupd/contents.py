@@ -1,0 +1,259 @@
+"""What a snapshot (or the mirror) holds, read with nothing but its own files.
+
+`account.json` names the collections, the index files describe the items; the bytes come from
+the mirror, or from the vault as one tar stream. One folder's index is in memory at a time, and
+those of the folders above it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import tarfile
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from backupd.errors import IntegrityError, UserError
+from backupd.model import Service, Snapshot
+from backupd.ports import Parcel, Reader
+from backupd.tree import INDEX_ROOT
+from backupd.vault import Vault
+
+FORMATS = (1,)
+"""The mirror formats this version reads."""
+
+OWN = {"files", "key", "id", "file", "sha256", "size", "source", "note"}
+"""Words of an index line that are not about the item itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which part of an account is meant.
+
+    Attributes:
+        folder: a glob over the display names of a collection joined by `/`, or None for all.
+    """
+
+    services: frozenset[Service] = frozenset(Service)
+    folder: str | None = None
+
+    def takes(self, service: Service, names: tuple[str, ...]) -> bool:
+        """Whether a collection is meant: it, or one it lies in, matches."""
+        if service not in self.services:
+            return False
+        if self.folder is None:
+            return True
+        wanted = self.folder.casefold()
+        parts = [name.casefold() for name in names]
+        return any(
+            fnmatch.fnmatchcase("/".join(parts[:end]), wanted) for end in range(1, len(parts) + 1)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A collection as `account.json` describes it."""
+
+    service: Service
+    path: str
+    names: tuple[str, ...]
+    items: int
+    size: int
+
+
+class Contents:
+    """The description of an account below `root` (which need not hold the items themselves)."""
+
+    def __init__(self, root: Path) -> None:
+        """Raises UserError for a folder that is no mirror, or of a newer format."""
+        self.root = root
+        self.described = _described(root)
+        names = {each["path"]: each["name"] for each in self.described["collections"]}
+        self._shelves = {
+            each["path"]: Shelf(
+                Service(each["service"]),
+                each["path"],
+                _names(each["path"], names),
+                each["items"],
+                each["bytes"],
+            )
+            for each in self.described["collections"]
+        }
+        self._indexes: dict[str, Mapping[str, Any]] = {}
+
+    @property
+    def address(self) -> str:
+        """The account's address."""
+        return str(self.described["account"]["address"])
+
+    def shelves(self, selection: Selection) -> list[Shelf]:
+        """The collections that are meant, by path."""
+        chosen = (
+            each for each in self._shelves.values() if selection.takes(each.service, each.names)
+        )
+        return sorted(chosen, key=lambda each: each.path)
+
+    def parcel(self, path: str) -> Parcel | None:
+        """The item at a path; None for a file that is no item (an index, say)."""
+        shelf = self._shelf(path)
+        folder, _, leaf = path.rpartition("/")
+        if shelf is None:
+            return None
+        line = self._index(shelf.service, folder).get(leaf)
+        if line is None or "sha256" not in line:
+            return None
+        return Parcel(
+            service=shelf.service,
+            collection=shelf.names,
+            path=path,
+            key=line["key"],
+            inner=self._inner(shelf, path) if shelf.service is Service.FILES else (),
+            size=line["size"],
+            sha256=line["sha256"],
+            about={word: value for word, value in line.items() if word not in OWN},
+        )
+
+    def expected(self, shelf: Shelf) -> Iterator[str]:
+        """The paths of every item of a collection, newest month of mail first."""
+        base = self.root / (INDEX_ROOT if shelf.service is Service.FILES else ".")
+        inside = shelf.path.removeprefix("files/") if shelf.service is Service.FILES else shelf.path
+        for index in sorted((base / inside).glob(self._depth(shelf)), reverse=True):
+            folder = index.parent.relative_to(base).as_posix()
+            prefix = f"files/{folder}" if shelf.service is Service.FILES else folder
+            for leaf, line in self._index(shelf.service, prefix).items():
+                if "sha256" in line:
+                    yield f"{prefix}/{leaf}"
+
+    def _depth(self, shelf: Shelf) -> str:
+        """Where below a collection its own index files lie; sub-collections are shelves themselves."""
+        if shelf.service is Service.FILES:
+            return "**/index.jsonl"
+        return "[0-9u]*/index.jsonl" if shelf.service is Service.MAIL else "index.jsonl"
+
+    def _shelf(self, path: str) -> Shelf | None:
+        """The innermost collection a path lies in."""
+        while path:
+            path = path.rpartition("/")[0]
+            if path in self._shelves:
+                return self._shelves[path]
+        return None
+
+    def _index(self, service: Service, folder: str) -> Mapping[str, Any]:
+        if folder not in self._indexes:
+            kept = {path: index for path, index in self._indexes.items() if folder.startswith(path)}
+            place = (
+                f"{INDEX_ROOT}/{folder.removeprefix('files/')}"
+                if service is Service.FILES
+                else folder
+            )
+            self._indexes = kept | {folder: _lines(self.root / place / "index.jsonl")}
+        return self._indexes[folder]
+
+    def _inner(self, shelf: Shelf, path: str) -> tuple[str, ...]:
+        """The true names below the drive; an index line tells the name behind each component."""
+        names, folder = [], shelf.path
+        for part in path.removeprefix(shelf.path + "/").split("/"):
+            line = self._index(shelf.service, folder).get(part, {})
+            names.append(str(line.get("folder") or line.get("name") or part))
+            folder = f"{folder}/{part}"
+        return tuple(names)
+
+
+class MirrorContents(Contents):
+    """An account whose bytes lie below the same root."""
+
+    def walk(self, selection: Selection) -> Iterator[tuple[Parcel, Reader]]:
+        """Every item that is meant, with its bytes. Raises IntegrityError for a missing file."""
+        for shelf in self.shelves(selection):
+            for path in self.expected(shelf):
+                parcel = self.parcel(path)
+                if parcel is None or self._shelf(path) != shelf:
+                    continue
+                try:
+                    content = (self.root / path).open("rb")
+                except FileNotFoundError as error:
+                    raise IntegrityError(
+                        f"{path} is missing from the mirror of {self.address}.",
+                        hint="Restore from the vault instead: add --from vault.",
+                        reason="missing-file",
+                    ) from error
+                with content:
+                    yield parcel, content
+
+
+class VaultContents(Contents):
+    """An account whose bytes come out of a vault as one stream, in the order of its tree."""
+
+    def __init__(self, root: Path, vault: Vault, snapshot: Snapshot) -> None:
+        super().__init__(root)
+        self._vault = vault
+        self._snapshot = snapshot
+
+    def walk(self, selection: Selection) -> Iterator[tuple[Parcel, Reader]]:
+        """Every item that is meant, with its bytes, which must be read before the next is asked for."""
+        wanted = {shelf.path for shelf in self.shelves(selection)}
+        tops = {path.partition("/")[0] for path in wanted}
+        for top in sorted(tops):
+            yield from self._stream(f"/{top}", wanted)
+
+    def _stream(self, top: str, wanted: set[str]) -> Iterator[tuple[Parcel, Reader]]:
+        with (
+            self._vault.tar(self._snapshot, top) as out,
+            tarfile.open(fileobj=out, mode="r|", bufsize=1 << 18) as tar,
+        ):
+            for member in tar:
+                path = member.name.strip("/")
+                shelf = self._shelf(path)
+                content = tar.extractfile(member) if member.isfile() else None
+                tar.members = []  # type: ignore[assignment]  # else it remembers every one
+                if content is None or shelf is None or shelf.path not in wanted:
+                    continue
+                parcel = self.parcel(path)
+                if parcel is not None:
+                    yield parcel, cast("Reader", content)
+
+
+@contextmanager
+def from_vault(vault: Vault, snapshot: Snapshot, scratch: Path) -> Iterator[VaultContents]:
+    """The contents of a snapshot; only its descriptions are written to `scratch`, for as long."""
+    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="restore-") as folder:
+        vault.extract(snapshot, Path(folder), ["index.jsonl", "account.json"])
+        yield VaultContents(Path(folder), vault, snapshot)
+
+
+def _described(root: Path) -> dict[str, Any]:
+    try:
+        described: dict[str, Any] = json.loads((root / "account.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{root} holds no account.json: it is not a mirror or snapshot of backupd.",
+            hint="Run `backupd backup` first, or name another snapshot.",
+            reason="no-contents",
+        ) from error
+    if described.get("format") not in FORMATS:
+        raise UserError(
+            f"This snapshot has format {described.get('format')!r}, which this version does not know.",
+            hint="Use the version of backupd that wrote it, or a newer one; `restic restore` always works.",
+            reason="newer-format",
+        )
+    return described
+
+
+def _names(path: str, names: Mapping[str, str]) -> tuple[str, ...]:
+    """The display names of a collection and those it lies in."""
+    parts = path.split("/")
+    above = ("/".join(parts[:end]) for end in range(2, len(parts) + 1))
+    return tuple(names[each] for each in above if each in names)
+
+
+def _lines(index: Path) -> Mapping[str, Any]:
+    try:
+        with index.open(encoding="utf-8", errors="surrogateescape") as lines:
+            return {line["file"]: line for line in map(json.loads, lines)}
+    except FileNotFoundError:
+        return {}

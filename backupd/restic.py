@@ -1,0 +1,275 @@
+"""The only module that starts restic: argument lists in, typed messages and errors out.
+
+Works with 0.14 and later. Newer options are used where the binary's own help names them; what
+failed is decided by exit codes (0.17 and later) and by asking again (before), never by text.
+Secrets travel in files and in the environment of the process, never on its command line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+from backupd.errors import UserError, VaultError, VaultIncomplete, VaultLocked
+
+OLDEST = (0, 14, 0)
+"""The version in Debian 12: the first with repository format 2 (compression)."""
+
+INCOMPLETE, NO_REPOSITORY, LOCKED, WRONG_PASSWORD = 3, 10, 11, 12
+"""Exit codes from restic's scripting documentation; 10 to 12 since 0.17."""
+
+GENERIC = 1
+
+STDERR_LIMIT = 64 << 10
+"""Bytes of restic's complaints that are kept for a message."""
+
+PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK")
+"""What restic gets to see of our own environment."""
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Restic:
+    """A restic binary.
+
+    Attributes:
+        binary: a name to look up in PATH, or a path.
+    """
+
+    binary: str = "restic"
+
+    @cached_property
+    def path(self) -> str:
+        """Where it is. Raises UserError when there is none."""
+        found = shutil.which(self.binary)
+        if found is None:
+            raise UserError(
+                f"restic was not found ({self.binary!r}).",
+                hint="Install it (Debian, Ubuntu: apt install restic) or set `restic` in the configuration "
+                "to its path.",
+                reason="no-restic",
+            )
+        return found
+
+    @cached_property
+    def version(self) -> tuple[int, ...]:
+        """Its version. Raises UserError when it is too old, or is no restic."""
+        said = subprocess.run(
+            [self.path, "version"], capture_output=True, text=True, check=False
+        ).stdout
+        match = re.match(r"restic (\d+)\.(\d+)\.(\d+)", said)
+        if not match:
+            raise UserError(
+                f"{self.path} is not a restic that can be used.",
+                hint="`restic version` must answer with its version.",
+                reason="no-restic",
+            )
+        version = tuple(int(part) for part in match.groups())
+        if version < OLDEST:
+            needed = ".".join(map(str, OLDEST))
+            raise UserError(
+                f"restic {'.'.join(match.groups())} is too old: {needed} or later is needed.",
+                hint="Install a newer restic and set `restic` in the configuration to its path.",
+                reason="old-restic",
+            )
+        return version
+
+    def knows(self, command: str, option: str) -> bool:
+        """Whether a command has an option, by the binary's own word."""
+        return option in self._help(command)
+
+    def _help(self, command: str) -> frozenset[str]:
+        cache: dict[str, frozenset[str]] = self.__dict__.setdefault("_helps", {})
+        if command not in cache:
+            answer = subprocess.run(
+                [self.path, command, "--help"], capture_output=True, text=True, check=False
+            )
+            cache[command] = frozenset(re.findall(r"--[a-z][a-z-]+", answer.stdout))
+        return cache[command]
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A restic repository and what opens it.
+
+    Attributes:
+        location: as restic takes it; may hold credentials, so it is never printed in full.
+        password: a file, or a command that prints it.
+        environment: what the storage needs (keys of an object store, say).
+        cache: where restic keeps its cache.
+    """
+
+    restic: Restic
+    location: str
+    password: Path | str
+    cache: Path
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def label(self) -> str:
+        """The location without credentials, for people."""
+        return re.sub(r"//[^/@]*@", "//…@", self.location)
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        *,
+        folder: Path | None = None,
+        listen: Callable[[Message], None] | None = None,
+    ) -> list[Message]:
+        """Run a command to its end and return its JSON messages (all, or none with `listen`).
+
+        Raises UserError for a missing repository or a wrong password, VaultLocked,
+        VaultIncomplete for exit code 3, VaultError for everything else.
+        """
+        messages: list[Message] = []
+        hear = listen or messages.append
+        with self.stream([*arguments, "--json"], folder=folder) as out:
+            for line in out:
+                for message in _parse(line):
+                    hear(message)
+        return messages
+
+    @contextmanager
+    def stream(
+        self, arguments: Sequence[str], *, folder: Path | None = None
+    ) -> Iterator[IO[bytes]]:
+        """The output of a command, read while it runs; raises as `run` does when it failed.
+
+        Leaving early stops the command.
+        """
+        with tempfile.TemporaryFile() as complaints:
+            process = subprocess.Popen(
+                [self.restic.path, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                cwd=folder,
+                env=self._environment(),
+            )
+            assert process.stdout is not None  # noqa: S101 - PIPE was asked for
+            finished = False
+            try:
+                yield process.stdout
+                finished = True
+            finally:
+                if not finished:
+                    process.terminate()
+                process.stdout.close()
+                code = process.wait()
+            if code:
+                raise self._error(arguments[0], code, complaints)
+
+    def exists(self) -> bool:
+        """Whether there is a repository that our password opens. Raises as `run` does."""
+        try:
+            self.run(["cat", "config", "--no-lock"])
+        except UserError as error:
+            if error.reason == "no-vault":
+                return False
+            raise
+        return True
+
+    def _environment(self) -> dict[str, str]:
+        passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        opened = (
+            "RESTIC_PASSWORD_COMMAND" if isinstance(self.password, str) else "RESTIC_PASSWORD_FILE"
+        )
+        return passed | {
+            **self.environment,
+            "RESTIC_REPOSITORY": self.location,
+            opened: str(self.password),
+            "RESTIC_CACHE_DIR": str(self.cache),
+            "RESTIC_PROGRESS_FPS": "1",
+        }
+
+    def _error(self, command: str, code: int, complaints: IO[bytes]) -> Exception:
+        said = _last_words(complaints)
+        if code == GENERIC and command != "init":
+            code = self._look_closer(command)
+        if code == NO_REPOSITORY:
+            return UserError(
+                f"There is no vault at {self.label}.",
+                hint="Is the storage mounted and the address right? `backupd init` creates a vault.",
+                reason="no-vault",
+            )
+        if code == WRONG_PASSWORD:
+            return UserError(
+                f"The password does not open the vault at {self.label}.",
+                hint="Check password_file: it must be the password the vault was created with.",
+                reason="wrong-password",
+            )
+        if code == LOCKED:
+            return VaultLocked(
+                f"Another restic holds the vault at {self.label}.",
+                hint="Wait for it to end. If it was killed on another machine: `restic unlock`.",
+                reason="locked",
+            )
+        if code == INCOMPLETE:
+            return VaultIncomplete(
+                f"restic could not read everything into {self.label}: {said}",
+                hint="The snapshot was written without it. Check the disk and permissions of state_dir.",
+                reason="incomplete",
+            )
+        return VaultError(
+            f"restic {command} failed for {self.label}: {said}",
+            hint="`backupd doctor` looks at storage and credentials.",
+            reason=f"restic-{code}",
+        )
+
+    def _look_closer(self, command: str) -> int:
+        """Before 0.17 most failures are exit code 1: find out which one by looking."""
+        if self.restic.version >= (0, 17):
+            return GENERIC
+        local = Path(self.location)
+        if ":" not in self.location.partition("/")[0] and not (local / "config").is_file():
+            return NO_REPOSITORY
+        if command == "list":
+            return GENERIC
+        try:
+            locks = self._quietly(["list", "locks", "--no-lock"])
+        except VaultError:
+            return WRONG_PASSWORD if (local / "config").is_file() else GENERIC
+        return LOCKED if locks else GENERIC
+
+    def _quietly(self, arguments: Sequence[str]) -> list[str]:
+        with self.stream(arguments) as out:
+            return [line.decode().strip() for line in out if line.strip()]
+
+
+def _parse(line: bytes) -> list[Message]:
+    """The messages in a line: restic mixes JSON objects, arrays and (in old versions) plain text."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return []
+    items = found if isinstance(found, list) else [found]
+    return [item for item in items if isinstance(item, dict)]
+
+
+def _last_words(complaints: IO[bytes]) -> str:
+    """The end of what restic complained about, as one line without control characters."""
+    end = complaints.seek(0, os.SEEK_END)
+    complaints.seek(max(0, end - STDERR_LIMIT))
+    lines = [line.strip() for line in complaints.read().decode("utf-8", "replace").splitlines()]
+    told = [_plain(line) for line in lines if line]
+    return "; ".join(told[-3:]) or "it did not say why"
+
+
+def _plain(line: str) -> str:
+    for message in _parse(line.encode()):
+        error = message.get("error")
+        text = error.get("message") if isinstance(error, dict) else None
+        line = str(message.get("message") or text or message.get("item") or line)
+    return "".join(char if char.isprintable() else "?" for char in line)[:500]

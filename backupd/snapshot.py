@@ -1,0 +1,124 @@
+"""The verb snapshot: mirror → vault, for one account and all its storages.
+
+Only an account whose mirror has changed since its last snapshot in a storage starts a restic.
+Storages fail one by one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from backupd.catalog import Catalog
+from backupd.errors import BackupdError, UserError, VaultIncomplete
+from backupd.home import Home
+from backupd.index import write_account
+from backupd.model import Account, Service
+from backupd.recovery import recover
+from backupd.restic import Message
+from backupd.sync import disk_errors
+from backupd.vault import Vault, Written
+
+Listener = Callable[[str, Message], None]
+"""Told what restic says while it works: storage, message."""
+
+
+@dataclass
+class SnapshotResult:
+    """What became of a snapshot in every storage: made, or not needed, or failed."""
+
+    account: Account
+    made: dict[str, Written] = field(default_factory=dict)
+    unchanged: list[str] = field(default_factory=list)
+    errors: dict[str, BackupdError] = field(default_factory=dict)
+
+
+def snapshot_account(
+    home: Home, account: Account, vaults: Sequence[Vault], listen: Listener | None = None
+) -> SnapshotResult:
+    """Snapshot the mirror into every vault that does not have it as it is now.
+
+    Raises TransientError(reason="busy") when another run is at this account.
+    """
+    result = SnapshotResult(account)
+    with disk_errors(home), home.writing() as catalog:
+        recover(catalog, home.mirror())
+        due = [vault for vault in vaults if needs_snapshot(catalog, vault.storage)]
+        result.unchanged = [vault.storage for vault in vaults if vault not in due]
+        if due:
+            write_account(catalog, home.mirror(), account)
+        for vault in due:
+            try:
+                result.made[vault.storage] = _make(catalog, home, account, vault, listen)
+            except BackupdError as error:
+                result.errors[vault.storage] = error
+    return result
+
+
+def needs_snapshot(catalog: Catalog, storage: str) -> bool:
+    """Whether the mirror changed since the last good snapshot in a storage."""
+    return catalog.get(f"snapshot:{storage}:revision") != str(catalog.revision)
+
+
+def _make(
+    catalog: Catalog, home: Home, account: Account, vault: Vault, listen: Listener | None
+) -> Written:
+    if catalog.get(f"snapshot:{vault.storage}:id"):
+        _must_exist(vault)
+    else:
+        vault.create()
+    tags = _tags(catalog, account)
+    hear = (lambda message: listen(vault.storage, message)) if listen else None
+    written = vault.make(home.mirror_path, tags, hear)
+    _compare(catalog, vault, written)
+    with catalog.transaction():
+        catalog.put(f"snapshot:{vault.storage}:id", written.snapshot_id)
+        catalog.put(f"snapshot:{vault.storage}:time", str(int(time.time())))
+        catalog.put(f"snapshot:{vault.storage}:revision", str(catalog.revision))
+    return written
+
+
+def _must_exist(vault: Vault) -> None:
+    """A vault that held snapshots and is not there is not quietly begun anew."""
+    if not vault.repository.exists():
+        raise UserError(
+            f"The vault of {vault.address} has vanished from {vault.repository.label}.",
+            hint="Is the storage mounted and the address right? To begin a new vault there on purpose, "
+            f"run `backupd init --vault {vault.address}`.",
+            reason="vault-vanished",
+        )
+
+
+def _compare(catalog: Catalog, vault: Vault, written: Written) -> None:
+    """What restic counted must be what the catalog says lies in the mirror."""
+    expected = catalog.files_expected()
+    if written.files < expected:
+        raise VaultIncomplete(
+            f"Snapshot {written.snapshot_id[:8]} of {vault.address} holds {written.files} files, "
+            f"the catalog names {expected}.",
+            hint="Files are missing from the mirror: `backupd verify` names them; they are in older "
+            "snapshots or will be fetched again.",
+            reason="count",
+        )
+
+
+def _tags(catalog: Catalog, account: Account) -> list[str]:
+    services = sorted({row.service for row in catalog.collections()})
+    return [
+        f"account:{account.address}",
+        f"source:{account.source}",
+        *(f"service:{service}" for service in services),
+        f"state:{state_of(catalog, account)}",
+    ]
+
+
+def state_of(catalog: Catalog, account: Account) -> str:
+    """`complete` when every service ended its last sync and nothing waits in the retry ledger."""
+    unfinished = any(not row.complete for row in catalog.collections())
+    never = any(not catalog.get(f"synced:{service}") for service in _seen(catalog, account))
+    return "partial" if unfinished or never or catalog.retries() else "complete"
+
+
+def _seen(catalog: Catalog, account: Account) -> set[Service]:
+    return {row.service for row in catalog.collections()} & account.services
