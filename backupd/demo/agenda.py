@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from backupd.demo.calls import Json
     from backupd.demo.mime_facts import Part
 
-EVENTS: Stream = ("events", 0)
-
 
 @dataclass
 class Calendar:
@@ -59,6 +57,11 @@ class Event:
     def recurring(self) -> bool:
         """Whether this is a master."""
         return bool(self.data.get("recurrence"))
+
+
+def events_in(calendar: int) -> Stream:
+    """The stream of changes of one calendar."""
+    return ("events", calendar)
 
 
 class Agenda:
@@ -142,13 +145,14 @@ class Agenda:
     def delete(self, event: Event) -> None:
         """Remove an event or a whole series."""
         del self.events[event.uid]
-        self.log.note(EVENTS, Change(event.uid, event.incarnation, gone=True))
+        gone = Change(event.uid, event.incarnation, gone=True)
+        self.log.note(events_in(event.calendar), gone)
 
     def touch(self, event: Event) -> None:
         """Give an event a new change key."""
         event.version += 1
         event.modified = now() if event.version > 1 else EPOCH
-        self.log.note(EVENTS, Change(event.uid, event.incarnation))
+        self.log.note(events_in(event.calendar), Change(event.uid, event.incarnation))
 
 
 def event_json(agenda: Agenda, event: Event, *, immutable: bool = False) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -24,20 +25,24 @@ Body = bytes | Json | Iterable[bytes]
 
 @dataclass
 class Answer:
-    """What goes back. A body that is an iterable is streamed; then `length` says how long it is."""
+    """What goes back. A body that is an iterable is streamed; then `length` says how long it is.
+
+    With `raw_controls`, control characters stand in JSON strings as they are.
+    """
 
     body: Body = b""
     status: int = HTTPStatus.OK
     headers: dict[str, str] = field(default_factory=dict)
     content_type: str = ""
     length: int | None = None
+    raw_controls: bool = False
 
     def octets(self) -> bytes:
         """The whole body; a stream is read to its end."""
         if isinstance(self.body, bytes):
             return self.body
         if isinstance(self.body, dict):
-            return to_json(self.body)
+            return to_json(self.body, raw_controls=self.raw_controls)
         return b"".join(self.body)
 
     @property
@@ -74,9 +79,15 @@ class Refused(Exception):
         return Answer({"error": error}, self.status, self.headers)
 
 
-def to_json(value: object) -> bytes:
-    """JSON as Graph writes it: UTF-8, no spaces."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+_ESCAPED = re.compile(r"(\\\\)|\\u00([01][0-9a-f])")
+
+
+def to_json(value: object, *, raw_controls: bool = False) -> bytes:
+    """JSON as Graph writes it: UTF-8, no spaces; control characters raw, as seen in the wild."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if raw_controls:
+        text = _ESCAPED.sub(lambda m: m[1] or chr(int(m[2], 16)), text)
+    return text.encode("utf-8", "replace")
 
 
 @dataclass

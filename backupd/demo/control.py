@@ -59,7 +59,7 @@ class Control:
         self.cutoffs.begin(asked["scenario"], asked.get("user"))
         return self._restored_state()
 
-    def _restore(self, asked: Json) -> Json:  # noqa: ARG002 - a door
+    def _restore(self, asked: Json) -> Json:
         self.cutoffs.end()
         return self._restored_state()
 
@@ -70,7 +70,7 @@ class Control:
     def _fault(self, asked: Json) -> Json:
         return asdict(self.faults.add(Fault(**asked)))
 
-    def _clear_faults(self, asked: Json) -> Json:  # noqa: ARG002 - a door
+    def _clear_faults(self, asked: Json) -> Json:
         self.faults.clear()
         return {}
 
@@ -103,7 +103,7 @@ class Control:
         last = int(asked.get("last", 100))
         return {"requests": [asdict(record) for record in self.log[-last:]]}
 
-    def _truth(self, asked: Json) -> Json:  # noqa: ARG002 - a door
+    def _truth(self, asked: Json) -> Json:
         with self.state.lock:
             return {"users": [_counts(user) for user in self.state.directory.users]}
 

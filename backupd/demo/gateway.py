@@ -194,6 +194,7 @@ class Gateway:
 
     def _finish(self, call: Call, answer: Answer) -> None:
         """The headers that every answer carries, and the ids in an error."""
+        answer.raw_controls = self.switches.control_characters
         request_id = self._chance.guid()
         client_id = call.headers.get("client-request-id", request_id)
         answer.headers |= call.applied_headers

@@ -32,6 +32,7 @@ class Kind(IntEnum):
     TASK_LIST = 8
     TASK = 9
     CALENDAR_GROUP = 10
+    OCCURRENCE = 11
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -19,6 +20,7 @@ _KEYED = re.compile(r"(?P<name>[A-Za-z$.]+)\('(?P<key>.*)'\)")
 _CALLED = re.compile(r"(?:microsoft\.graph\.)?(?P<name>[A-Za-z]+)\((?P<args>[^']*(?:'.*')?)\)")
 _ARGUMENT = re.compile(r"(\w+)='([^']*)'")
 _SKIP = "$skip"
+_TAG = re.compile(r"<[^>]*>")
 
 
 def segments(raw_path: str) -> tuple[list[str], dict[str, str]]:
@@ -79,6 +81,15 @@ def _is_annotation(key: str, names: Sequence[str]) -> bool:
     return key.startswith("@")
 
 
+def in_text(call: Call, row: Json) -> Json:
+    """The row with its body as plain text where `Prefer: outlook.body-content-type` asks for it."""
+    if (call.preference("outlook.body-content-type") or "").lower() != "text" or "body" not in row:
+        return row
+    call.applied.append('outlook.body-content-type="text"')
+    plain = html.unescape(_TAG.sub("", row["body"]["content"]))
+    return row | {"body": {"contentType": "text", "content": plain}}
+
+
 def context(call: Call, what: str) -> str:
     """The `@odata.context` of an answer."""
     return f"{call.base}/$metadata#{what}"
@@ -125,7 +136,7 @@ class Feed:
     Attributes:
         scope: names it; cursors of another scope are refused.
         listing: the rows with numbers greater than the one given, in order.
-        row: how a change looks now; None when it no longer concerns this feed.
+        rows: how a change looks now; nothing when it no longer concerns this feed.
         path: the path in the links, as the service writes it.
         drive: links and rows follow OneDrive's conventions.
     """
@@ -134,7 +145,7 @@ class Feed:
     log: ChangeLog
     stream: Stream
     listing: Callable[[int, int], Sequence[tuple[int, Json]]]
-    row: Callable[[Change], Json | None]
+    rows: Callable[[Change], Sequence[Json]]
     path: str
     default: int = 10
     most: int = 1_000
@@ -151,9 +162,20 @@ class Feed:
         return "token" if self.drive else "$deltatoken"
 
 
-def delta(call: Call, feed: Feed) -> Answer:
-    """One page of a delta round."""
+def peek(call: Call) -> str:
+    """The span that the cursor of this request carries; "" when there is no cursor."""
+    text = _token(call)
+    try:
+        return call.cursors.cursor(text).span if text else ""
+    except (ValueError, TypeError, KeyError):
+        raise _malformed() from None
+
+
+def delta(call: Call, feed: Feed, span: str = "") -> Answer:
+    """One page of a delta round; `span` is remembered in its cursors."""
     cursor = _cursor(call, feed)
+    if cursor is not None:
+        cursor = replace(cursor, span=span)
     if cursor is None:  # token=latest: no rows, only a place to go on from
         return Answer(_page(call, feed, [], _fresh(call, feed, listing=False), last=True))
     size = _size(call, feed)
@@ -194,8 +216,8 @@ def _changed(call: Call, feed: Feed, cursor: Cursor, size: int) -> tuple[list[Js
     changes = feed.log.after(feed.stream, cursor.position)
     page = changes[:size]
     position = page[-1].seq if page else cursor.position
-    rows = [_change(call, feed, change) for change in page]
-    return [row for row in rows if row is not None], position, len(changes) > size
+    rows = [row for change in page for row in _change(call, feed, change)]
+    return rows, position, len(changes) > size
 
 
 def _kept(feed: Feed, row: Json) -> Sequence[str]:
@@ -203,19 +225,17 @@ def _kept(feed: Feed, row: Json) -> Sequence[str]:
     return ("id", "parentReference") if feed.drive and "deleted" in row else ("id",)
 
 
-def _change(call: Call, feed: Feed, change: Change) -> Json | None:
-    row = feed.row(change)
-    if row is None or not change.fields or not call.switches.sparse_updates:
-        return row
-    known = {name: row[name] for name in change.fields if name in row}
-    return {key: row[key] for key in ("@odata.type", "id") if key in row} | known
+def _change(call: Call, feed: Feed, change: Change) -> Sequence[Json]:
+    rows = feed.rows(change)
+    if not change.fields or not call.switches.sparse_updates:
+        return rows
+    shown = {"@odata.type", "id", *change.fields}
+    return [{name: value for name, value in row.items() if name in shown} for row in rows]
 
 
 def _cursor(call: Call, feed: Feed) -> Cursor | None:
     """The cursor of this request: its own, or that of a new round; None for "from now on"."""
-    text = next(
-        (call.query[n] for n in ("$skiptoken", "$deltatoken", "token") if n in call.query), ""
-    )
+    text = _token(call)
     if not text:
         return _fresh(call, feed, listing=True)
     if text.lower() == "latest":
@@ -231,6 +251,11 @@ def _cursor(call: Call, feed: Feed) -> Cursor | None:
     if cursor.immutable != call.immutable and call.switches.strict_id_type:
         raise bad_request("The sync state is invalid for this id type.", "SyncStateInvalid")
     return cursor
+
+
+def _token(call: Call) -> str:
+    names = ("$skiptoken", "$deltatoken", "token")
+    return next((call.query[name] for name in names if name in call.query), "")
 
 
 def _fresh(call: Call, feed: Feed, *, listing: bool) -> Cursor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backupd.demo import occurrences
 from backupd.demo.agenda import (
     Agenda,
     Calendar,
@@ -10,10 +11,11 @@ from backupd.demo.agenda import (
     event_json,
     exceptions_json,
 )
-from backupd.demo.calls import Answer, Call, Handler, Json, not_found
+from backupd.demo.calls import Answer, Call, Handler, Json, bad_request, not_found
 from backupd.demo.ids import Kind
-from backupd.demo.odata import collection, entity, selection
+from backupd.demo.odata import collection, entity, in_text, selection
 from backupd.demo.routes_mail import attachment_json, part_of, raw_part
+from backupd.demo.zones import graph_time, is_known, parse_time
 
 _MOST = 999
 
@@ -93,7 +95,7 @@ def list_events(call: Call) -> Answer:
     """Single events and masters; occurrences and exceptions are not listed."""
     agenda = call.user().agenda
     rows = [
-        event_json(agenda, event, immutable=call.immutable)
+        in_zone(call, event_json(agenda, event, immutable=call.immutable))
         for event in agenda.in_calendar(calendar_of(call))
     ]
     return collection(call, rows, most=_MOST)
@@ -101,9 +103,24 @@ def list_events(call: Call) -> Answer:
 
 def get_event(call: Call) -> Answer:
     """One event; a master brings its exceptions and cancelled days when they are asked for."""
-    agenda, event = call.user().agenda, event_of(call)
-    row = event_json(agenda, event, immutable=call.immutable)
+    agenda = call.user().agenda
+    try:
+        return entity(call, in_zone(call, occurrences.find(agenda, call.params["event"])))
+    except KeyError:
+        event = event_of(call)
+    row = in_zone(call, event_json(agenda, event, immutable=call.immutable))
     return _with_series(call, agenda, event, row)
+
+
+def in_zone(call: Call, row: Json) -> Json:
+    """The row with its times and body as the client prefers them: UTC and HTML unless it says so."""
+    name = call.preference("outlook.timezone") or "UTC"
+    if not is_known(name):
+        raise bad_request(f"The time zone '{name}' is not supported.", "ErrorInvalidTimeZone")
+    if name != "UTC":
+        call.applied.append(f'outlook.timezone="{name}"')
+        row = row | {end: graph_time(parse_time(row[end]), name) for end in ("start", "end")}
+    return in_text(call, row)
 
 
 def _with_series(call: Call, agenda: Agenda, event: Event, row: Json) -> Answer:
@@ -111,7 +128,10 @@ def _with_series(call: Call, agenda: Agenda, event: Event, row: Json) -> Answer:
     if event.recurring and "cancelledOccurrences" in selection(call):
         row["cancelledOccurrences"] = cancelled_json(agenda, event)
     if event.recurring and "exceptionoccurrences" in call.query.get("$expand", "").lower():
-        extra["exceptionOccurrences"] = exceptions_json(agenda, event, immutable=call.immutable)
+        extra["exceptionOccurrences"] = [
+            in_zone(call, moved)
+            for moved in exceptions_json(agenda, event, immutable=call.immutable)
+        ]
     answer = entity(call, row)
     if isinstance(answer.body, dict):
         answer.body |= extra

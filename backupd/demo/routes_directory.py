@@ -50,17 +50,17 @@ def users_delta(call: Call) -> Answer:
     directory = call.state.directory
     by_uid = {user.uid: user for user in directory.users}
 
-    def row(change: Change) -> Json | None:
+    def rows(change: Change) -> list[Json]:
         user = by_uid[change.subject]
         if change.gone:
-            return {"id": user.id, "@removed": {"reason": change.reason}}
-        return user.json() if user.deleted is None else None
+            return [{"id": user.id, "@removed": {"reason": change.reason}}]
+        return [user.json()] if user.deleted is None else []
 
     def listing(after: int, limit: int) -> list[tuple[int, Json]]:
-        rows = [(user.uid, user.json()) for user in directory.living() if user.uid > after]
-        return rows[:limit]
+        found = [(user.uid, user.json()) for user in directory.living() if user.uid > after]
+        return found[:limit]
 
-    return delta(call, Feed("user:", directory.log, USERS, listing, row, "users/delta", most=200))
+    return delta(call, Feed("user:", directory.log, USERS, listing, rows, "users/delta", most=200))
 
 
 def mailbox_settings(call: Call) -> Answer:

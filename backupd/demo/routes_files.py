@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from backupd.demo.calls import Answer, Call, Handler, Json, Refused, not_found
 from backupd.demo.directory import Site, User
 from backupd.demo.drive import ITEMS, ROOT, Drive, DriveItem, FileContent, deleted_json, item_json
+from backupd.demo.ids import guid_of
 from backupd.demo.moments import EPOCH, stamp
 from backupd.demo.odata import Feed, collection, delta, entity
 
@@ -130,18 +131,28 @@ def drive_delta(call: Call) -> Answer:
         row = item_json(drive, item)
         return _with_address(call, drive, item, row) if addresses else row
 
-    def row(change: Change) -> Json | None:
+    def rows(change: Change) -> list[Json]:
         if change.gone:
-            return deleted_json(drive, change.subject)
+            return [deleted_json(drive, change.subject)]
         item = drive.items.get(change.subject)
-        return shown(item) if item is not None else None
+        return [shown(item)] if item is not None else []
 
     def listing(after: int, limit: int) -> list[tuple[int, Json]]:
         return [(item.uid, shown(item)) for item in drive.after(after, limit)]
 
     path = f"drives/{drive.id}/root/delta"
-    feed = Feed(f"driveItem:{drive.id}", drive.log, ITEMS, listing, row, path, _PAGE, drive=True)
+    feed = Feed(f"driveItem:{drive.id}", drive.log, ITEMS, listing, rows, path, _PAGE, drive=True)
     return delta(call, feed)
+
+
+def folder_delta(call: Call) -> Answer:
+    """Delta of a folder: only of the root, as in OneDrive for Business."""
+    _, item = item_of(call)
+    if item.uid != ROOT:
+        raise Refused(
+            HTTPStatus.BAD_REQUEST, "invalidRequest", "Delta is supported on the root only"
+        )
+    return drive_delta(call)
 
 
 def list_versions(call: Call) -> Answer:
@@ -158,6 +169,13 @@ def list_versions(call: Call) -> Answer:
         for at, content in enumerate(contents)
     ]
     return collection(call, rows, default=_PAGE)
+
+
+def get_version(call: Call) -> Answer:
+    """One version."""
+    _, item = item_of(call)
+    row = {"id": call.params["version"], "lastModifiedDateTime": stamp(item.modified)}
+    return entity(call, row)
 
 
 def get_version_content(call: Call) -> Answer:
@@ -204,6 +222,22 @@ def subsites(call: Call) -> Answer:
     return collection(call, [], default=_PAGE)
 
 
+def list_lists(call: Call) -> Answer:
+    """The lists of a site: one for each document library."""
+    site = call.state.directory.site(call.params["site"])
+    rows = [
+        {
+            "id": guid_of(drive.id),
+            "name": drive.name,
+            "displayName": drive.name,
+            "webUrl": f"https://{drive.host}/{drive.name}",
+            "list": {"template": "documentLibrary", "hidden": False, "contentTypesEnabled": False},
+        }
+        for drive in site.drives
+    ]
+    return collection(call, rows, default=_PAGE)
+
+
 _ITEM = "drives/{drive}/items/{item}"
 _OWNERS = ("users/{user}/drive", "sites/{site}/drive", "drives/{drive}")
 
@@ -214,11 +248,14 @@ ROUTES: dict[str, Handler] = {
     "GET sites/getAllSites": all_sites,
     "GET sites/{site}": get_site,
     "GET sites/{site}/sites": subsites,
+    "GET sites/{site}/lists": list_lists,
     f"GET {_ITEM}": get_item,
+    f"GET {_ITEM}/delta": folder_delta,
     f"GET {_ITEM}/children": list_children,
     f"GET {_ITEM}/content": get_content,
     f"GET {_ITEM}/delta": drive_delta,
     f"GET {_ITEM}/versions": list_versions,
+    f"GET {_ITEM}/versions/{{version}}": get_version,
     f"GET {_ITEM}/versions/{{version}}/content": get_version_content,
     f"GET {_ITEM}/permissions": list_permissions,
 }

@@ -109,7 +109,7 @@ class Login:
         if tenant.lower() not in known:
             raise _refused(90002, "invalid_request", f"Tenant '{tenant}' not found.")
 
-    def _configuration(self, form: Form, base: str) -> Answer:  # noqa: ARG002 - a door
+    def _configuration(self, form: Form, base: str) -> Answer:
         oauth = f"{base}/oauth2/v2.0"
         body: Json = {
             "issuer": f"{base}/v2.0",
@@ -216,7 +216,7 @@ class Login:
         del self.devices[form["device_code"]]
         return self._for_person(pending)
 
-    def _authorize(self, form: Form, base: str) -> Answer:  # noqa: ARG002 - a door
+    def _authorize(self, form: Form, base: str) -> Answer:
         """The browser's side, with a person who says yes at once."""
         redirect = form.get("redirect_uri", "")
         if not redirect.startswith(self.state.app.redirect_prefix):

@@ -20,7 +20,7 @@ from backupd.demo.mailbox import (
     message_json,
     messages_in,
 )
-from backupd.demo.odata import Feed, collection, delta, entity, selection
+from backupd.demo.odata import Feed, collection, delta, entity, in_text, selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,11 +89,11 @@ def folders_delta(call: Call) -> Answer:
     user = call.user()
     box = user.mailbox
 
-    def row(change: Change) -> Json | None:
+    def rows(change: Change) -> list[Json]:
         if change.gone:
-            return _removed("#microsoft.graph.mailFolder", box.folder_id(change.subject), change)
+            return [_removed("#microsoft.graph.mailFolder", box.folder_id(change.subject), change)]
         folder = box.folders.get(change.subject)
-        return folder_json(box, folder, immutable=call.immutable) if folder else None
+        return [folder_json(box, folder, immutable=call.immutable)] if folder else []
 
     def listing(after: int, limit: int) -> list[tuple[int, Json]]:
         found = sorted(uid for uid in box.folders if uid > max(after, FIRST_FOLDER))[:limit]
@@ -102,7 +102,7 @@ def folders_delta(call: Call) -> Answer:
         ]
 
     path = f"users('{key(user.id)}')/mailFolders/delta"
-    return delta(call, Feed(f"mailFolder:{user.id}", user.log, FOLDERS, listing, row, path))
+    return delta(call, Feed(f"mailFolder:{user.id}", user.log, FOLDERS, listing, rows, path))
 
 
 def _full(call: Call, mailbox: Mailbox, message: Message) -> Json:
@@ -116,6 +116,7 @@ def _full(call: Call, mailbox: Mailbox, message: Message) -> Json:
     if not wanted or {"body", "bodyPreview"} & set(wanted):
         row["body"] = mime_facts.body_of(message.content.mime())
         row["bodyPreview"] = mime_facts.preview(row["body"])
+        row = in_text(call, row)
     if "internetMessageHeaders" in wanted:
         row["internetMessageHeaders"] = mime_facts.headers_of(message.content.mime())
     return row | _extended(call, message)
@@ -141,7 +142,7 @@ def _shown(call: Call, mailbox: Mailbox, messages: Iterable[Message]) -> Answer:
     newest = sorted(messages, key=lambda message: (message.received, message.uid), reverse=True)
     lazy = [{"id": message} for message in newest]
     answer = collection(call, lazy)
-    assert isinstance(answer.body, dict)  # noqa: S101 - collection answers JSON
+    assert isinstance(answer.body, dict)
     names = selection(call)
     rows = [_full(call, mailbox, row["id"]) for row in answer.body["value"]]
     answer.body["value"] = [_selected(row, names) for row in rows]
@@ -171,7 +172,7 @@ def messages_delta(call: Call) -> Answer:
         message = "Mailbox has exceeded maximum mailbox size"
         raise Refused(HTTPStatus.FORBIDDEN, "ErrorQuotaExceeded", message)
 
-    def row(change: Change) -> Json | None:
+    def rows(change: Change) -> list[Json]:
         return _message_change(call, box, folder, change)
 
     def listing(after: int, limit: int) -> list[tuple[int, Json]]:
@@ -179,7 +180,7 @@ def messages_delta(call: Call) -> Answer:
 
     path = f"users('{key(user.id)}')/mailFolders('{key(box.folder_id(folder.uid))}')/messages/delta"
     scope = f"message:{user.id}/{folder.uid}"
-    return delta(call, Feed(scope, user.log, messages_in(folder.uid), listing, row, path))
+    return delta(call, Feed(scope, user.log, messages_in(folder.uid), listing, rows, path))
 
 
 def _numbered(
@@ -189,18 +190,18 @@ def _numbered(
     return [(m.uid, {"@odata.type": _TYPE} | _full(call, box, m)) for m in page]
 
 
-def _message_change(call: Call, box: Mailbox, folder: MailFolder, change: Change) -> Json | None:
+def _message_change(call: Call, box: Mailbox, folder: MailFolder, change: Change) -> list[Json]:
     if change.gone:
         if call.immutable:
-            return _removed(_TYPE, box.ids.immutable(Kind.MESSAGE, change.subject), change)
+            return [_removed(_TYPE, box.ids.immutable(Kind.MESSAGE, change.subject), change)]
         gone = box.ids.rest(Kind.MESSAGE, change.subject, change.incarnation)
-        return _removed(_TYPE, gone, change)
+        return [_removed(_TYPE, gone, change)]
     message = folder.messages.get(change.subject)
     if message is None or message.incarnation != change.incarnation:
-        return None
+        return []
     if change.arrived and call.immutable and call.switches.immutable_id_defect:
-        return None
-    return {"@odata.type": _TYPE} | _full(call, box, message)
+        return []
+    return [{"@odata.type": _TYPE} | _full(call, box, message)]
 
 
 def _removed(kind: str, name: str, change: Change) -> Json:
@@ -343,6 +344,30 @@ def _translated(call: Call, name: str, to_immutable: bool) -> Json:
     return {"sourceId": name, "targetId": user.ids.rest(found.kind, found.uid, moves)}
 
 
+def no_mime_here(call: Call) -> Answer:
+    """The bytes are to be had by `/messages/{id}/$value` alone."""
+    del call
+    message = "The OData request is not supported."
+    raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "ErrorInvalidRequest", message)
+
+
+def no_root_delta(call: Call) -> Answer:
+    """Messages can be followed by folder only."""
+    del call
+    raise bad_request("Change tracking is not supported against 'microsoft.graph.message'.")
+
+
+def count_attachments(call: Call) -> Answer:
+    """How many attachments a message has, as plain text."""
+    return Answer(str(len(message_of(call).content.parts())).encode(), content_type="text/plain")
+
+
+def message_rules(call: Call) -> Answer:
+    """The rules of the inbox: nobody has made any."""
+    folder_of(call)
+    return collection(call, [])
+
+
 _FOLDER = "users/{user}/mailFolders/{folder}"
 _MESSAGE = "users/{user}/messages/{message}"
 _IN_FOLDER = f"{_FOLDER}/messages/{{message}}"
@@ -354,10 +379,14 @@ ROUTES: dict[str, Handler] = {
     f"GET {_FOLDER}/childFolders": list_folders,
     f"GET {_FOLDER}/messages": list_messages,
     f"GET {_FOLDER}/messages/delta": messages_delta,
+    f"GET {_FOLDER}/messageRules": message_rules,
     f"GET {_IN_FOLDER}": get_message,
+    f"GET {_IN_FOLDER}/$value": no_mime_here,
+    f"GET {_IN_FOLDER}/attachments/$count": count_attachments,
     f"GET {_IN_FOLDER}/attachments": list_attachments,
     f"GET {_IN_FOLDER}/attachments/{{attachment}}": get_attachment,
     "GET users/{user}/messages": list_messages,
+    "GET users/{user}/messages/delta": no_root_delta,
     f"GET {_MESSAGE}": get_message,
     f"GET {_MESSAGE}/$value": get_mime,
     f"GET {_MESSAGE}/attachments": list_attachments,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from backupd.demo.addressbook import (
+    CONTACT_FOLDERS,
     DEFAULT_FOLDER,
     AddressBook,
     Contact,
@@ -56,6 +57,24 @@ def list_folders(call: Call) -> Answer:
     return collection(call, [folder_json(book, folder) for folder in found])
 
 
+def folders_delta(call: Call) -> Answer:
+    """Every contact folder but the default one, flat, and what changes about them."""
+    user = call.user()
+    book = user.contacts
+
+    def rows(change: Change) -> list[Json]:
+        folder = book.folders.get(change.subject)
+        return [folder_json(book, folder)] if folder is not None else []
+
+    def listing(after: int, limit: int) -> list[tuple[int, Json]]:
+        found = [f for f in book.folders.values() if f.uid > max(after, DEFAULT_FOLDER)]
+        return [(folder.uid, folder_json(book, folder)) for folder in found[:limit]]
+
+    path = f"users('{key(user.id)}')/contactFolders/delta"
+    scope = f"contactFolder:{user.id}"
+    return delta(call, Feed(scope, user.log, CONTACT_FOLDERS, listing, rows, path))
+
+
 def get_folder(call: Call) -> Answer:
     """One contact folder."""
     return entity(call, folder_json(call.user().contacts, folder_of(call)))
@@ -76,13 +95,13 @@ def contacts_delta(call: Call) -> Answer:
     def shown(contact: Contact) -> Json:
         return {"@odata.type": _TYPE} | contact_json(book, contact, immutable=call.immutable)
 
-    def row(change: Change) -> Json | None:
+    def rows(change: Change) -> list[Json]:
         if change.gone:
             name = book.ids.immutable if call.immutable else book.ids.rest
             gone = name(Kind.CONTACT, change.subject)
-            return {"@odata.type": _TYPE, "id": gone, "@removed": {"reason": change.reason}}
+            return [{"@odata.type": _TYPE, "id": gone, "@removed": {"reason": change.reason}}]
         contact = book.contacts.get(change.subject)
-        return shown(contact) if contact is not None else None
+        return [shown(contact)] if contact is not None else []
 
     def listing(after: int, limit: int) -> list[tuple[int, Json]]:
         found = [c for c in book.in_folder(folder) if c.uid > after]
@@ -93,7 +112,7 @@ def contacts_delta(call: Call) -> Answer:
     )
     path = f"users('{key(user.id)}'){within}/contacts/delta"
     scope = f"contact:{user.id}/{folder.uid}"
-    feed = Feed(scope, user.log, contacts_in(folder.uid), listing, row, path, most=_MOST)
+    feed = Feed(scope, user.log, contacts_in(folder.uid), listing, rows, path, most=_MOST)
     return delta(call, feed)
 
 
@@ -123,6 +142,7 @@ def photo_facts(call: Call) -> Answer:
 
 ROUTES: dict[str, Handler] = {
     "GET users/{user}/contactFolders": list_folders,
+    "GET users/{user}/contactFolders/delta": folders_delta,
     "GET users/{user}/contactFolders/{folder}": get_folder,
     "GET users/{user}/contactFolders/{folder}/childFolders": list_folders,
 }

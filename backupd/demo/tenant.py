@@ -26,6 +26,8 @@ from backupd.demo import (
     routes_files,
     routes_mail,
     routes_people,
+    routes_tasks,
+    routes_view,
 )
 from backupd.demo.content import Amount, populate
 from backupd.demo.control import Control
@@ -167,7 +169,7 @@ class SimulatedTenant:
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         thumbprint = _b64url(hashlib.sha256(der).digest())
-        old_style = _b64url(certificate.fingerprint(hashes.SHA1()))  # noqa: S303 - x5t is SHA-1
+        old_style = _b64url(certificate.fingerprint(hashes.SHA1()))
         self.state.app.certificates |= {thumbprint: key, old_style: key}
         return thumbprint
 
@@ -195,6 +197,8 @@ def router() -> Router:
     return Router(
         routes_mail.ROUTES,
         routes_calendar.ROUTES,
+        routes_view.ROUTES,
+        routes_tasks.ROUTES,
         routes_people.ROUTES,
         routes_files.ROUTES,
         routes_directory.ROUTES,

@@ -80,6 +80,7 @@ class Cursor:
         start: the change number from which the next round counts.
         select: the properties asked for in the first request; empty for all.
         page: pages given out in this round.
+        span: the window of time that a calendar view was asked for.
     """
 
     scope: str
@@ -90,6 +91,7 @@ class Cursor:
     select: tuple[str, ...] = ()
     immutable: bool = False
     page: int = 0
+    span: str = ""
 
 
 class CursorCodec:
