@@ -1,5 +1,7 @@
 """The everyday mail of the office, and folders to keep it in."""
 
+# ruff: noqa: RUF001 - the people here write in six languages
+
 from __future__ import annotations
 
 from dataclasses import dataclass

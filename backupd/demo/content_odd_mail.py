@@ -1,5 +1,7 @@
 """One of each kind of message that gives backups trouble."""
 
+# ruff: noqa: RUF001 - the people here write in six languages
+
 from __future__ import annotations
 
 import base64

@@ -1,5 +1,7 @@
 """What Exchange calls the folders that every mailbox has, by language."""
 
+# ruff: noqa: RUF001 - the people here write in six languages
+
 from __future__ import annotations
 
 _NAMES = {

@@ -6,7 +6,7 @@ import html
 import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode
 
 from backupd.demo.calls import Answer, Call, Json, Refused, bad_request, key
@@ -14,7 +14,9 @@ from backupd.demo.changes import Change, ChangeLog, Refusal, Stream
 from backupd.demo.tokens import Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
 
 _KEYED = re.compile(r"(?P<name>[A-Za-z$.]+)\('(?P<key>.*)'\)")
 _CALLED = re.compile(r"(?:microsoft\.graph\.)?(?P<name>[A-Za-z]+)\((?P<args>[^']*(?:'.*')?)\)")
@@ -95,18 +97,23 @@ def context(call: Call, what: str) -> str:
     return f"{call.base}/$metadata#{what}"
 
 
-def collection(call: Call, rows: Iterable[Json], *, default: int = 10, most: int = 1_000) -> Answer:
+def collection(call: Call, rows: Sequence[Json], *, default: int = 10, most: int = 1_000) -> Answer:
     """One page of a plain list, selected from the rows as `$top`, `$skip` and `$select` ask."""
-    rows = list(rows)
-    start, top = call.number(_SKIP, 0, len(rows)), _top(call, default, most)
-    page = rows[start : start + top]
+    page, body = paged(call, rows, default, most)
+    return Answer(body | {"value": [project(row, selection(call)) for row in page]})
+
+
+def paged(
+    call: Call, things: Sequence[T], default: int = 10, most: int = 1_000
+) -> tuple[Sequence[T], Json]:
+    """The part of `things` that a page shows, and the body that it goes into."""
+    start, top = call.number(_SKIP, 0, len(things)), _top(call, default, most)
     body: Json = {"@odata.context": context(call, call.path)}
     if call.query.get("$count", "").lower() == "true":
-        body["@odata.count"] = len(rows)
-    if start + top < len(rows):
+        body["@odata.count"] = len(things)
+    if start + top < len(things):
         body["@odata.nextLink"] = _link(call, call.query | {_SKIP: str(start + top)})
-    body["value"] = [project(row, selection(call)) for row in page]
-    return Answer(body)
+    return things[start : start + top], body
 
 
 def _top(call: Call, default: int, most: int) -> int:

@@ -253,7 +253,6 @@ ROUTES: dict[str, Handler] = {
     f"GET {_ITEM}/delta": folder_delta,
     f"GET {_ITEM}/children": list_children,
     f"GET {_ITEM}/content": get_content,
-    f"GET {_ITEM}/delta": drive_delta,
     f"GET {_ITEM}/versions": list_versions,
     f"GET {_ITEM}/versions/{{version}}": get_version,
     f"GET {_ITEM}/versions/{{version}}/content": get_version_content,

@@ -110,6 +110,7 @@ class Login:
             raise _refused(90002, "invalid_request", f"Tenant '{tenant}' not found.")
 
     def _configuration(self, form: Form, base: str) -> Answer:
+        del form
         oauth = f"{base}/oauth2/v2.0"
         body: Json = {
             "issuer": f"{base}/v2.0",
@@ -218,6 +219,7 @@ class Login:
 
     def _authorize(self, form: Form, base: str) -> Answer:
         """The browser's side, with a person who says yes at once."""
+        del base
         redirect = form.get("redirect_uri", "")
         if not redirect.startswith(self.state.app.redirect_prefix):
             raise _refused(50011, "invalid_request", "The redirect URI is not registered.")

@@ -20,7 +20,7 @@ from backupd.demo.mailbox import (
     message_json,
     messages_in,
 )
-from backupd.demo.odata import Feed, collection, delta, entity, in_text, selection
+from backupd.demo.odata import Feed, collection, delta, entity, in_text, paged, selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -140,13 +140,10 @@ def _extended(call: Call, message: Message) -> Json:
 def _shown(call: Call, mailbox: Mailbox, messages: Iterable[Message]) -> Answer:
     """A list of messages, newest first; only those on the page are read."""
     newest = sorted(messages, key=lambda message: (message.received, message.uid), reverse=True)
-    lazy = [{"id": message} for message in newest]
-    answer = collection(call, lazy)
-    assert isinstance(answer.body, dict)
+    page, body = paged(call, newest)
     names = selection(call)
-    rows = [_full(call, mailbox, row["id"]) for row in answer.body["value"]]
-    answer.body["value"] = [_selected(row, names) for row in rows]
-    return answer
+    body["value"] = [_selected(_full(call, mailbox, message), names) for message in page]
+    return Answer(body)
 
 
 def _selected(row: Json, names: tuple[str, ...]) -> Json:

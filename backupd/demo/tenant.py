@@ -169,7 +169,7 @@ class SimulatedTenant:
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         thumbprint = _b64url(hashlib.sha256(der).digest())
-        old_style = _b64url(certificate.fingerprint(hashes.SHA1()))
+        old_style = _b64url(certificate.fingerprint(hashes.SHA1()))  # noqa: S303 - x5t is SHA-1
         self.state.app.certificates |= {thumbprint: key, old_style: key}
         return thumbprint
 

@@ -84,6 +84,8 @@ def fitting(client: TenantClient, route: str, values: dict[str, str]) -> dict[st
         within = client.get(f"{base}/contactFolders/{q(folder)}/contacts").json()["value"]
         other = within[0]["id"] if "{folder}/contacts" in route else values["contact"]
         return values | {"folder": folder, "contact": other}
+    if route.endswith("{item}/delta"):
+        return values | {"item": client.get(f"drives/{values['drive']}/root").json()["id"]}
     if "events/{event}/attachments" in route:
         events = client.rows(f"{base}/events?$select=subject,hasAttachments")
         event = next(row["id"] for row in events if row["hasAttachments"])
