@@ -10,6 +10,7 @@ from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service
 from backupd.ports import Failed, Fetched, Finding, Landing
 from sources.graph import calendars, contacts, filefacts, messages
 from sources.graph.calendars import Calendars
+from sources.graph.checks import Checks
 from sources.graph.client import Client
 from sources.graph.contacts import Contacts
 from sources.graph.describe import describe
@@ -120,8 +121,9 @@ class GraphSource:
             return self._workloads[service].locate(account, keys)
 
     def check(self) -> Iterator[Finding]:
-        """Try everything without changing anything."""
-        yield from ()
+        """Network, tenant, clock, sign-in, permissions, and one account per service."""
+        with door():
+            yield from Checks(self._client, self._section, self).run()
 
     def close(self) -> None:
         """Release connections and the thread."""
