@@ -144,6 +144,10 @@ class Catalog:
             query = query.where(FolderRow.gone == False)  # noqa: E712
         return list(self._session.exec(query.order_by(FolderRow.path)))
 
+    def all_folders(self) -> list[FolderRow]:
+        """Every collection and every folder inside a drive, in path order."""
+        return list(self._session.exec(select(FolderRow).order_by(FolderRow.path)))
+
     def folder(self, row_id: int) -> FolderRow:
         """A folder by its row. Raises IntegrityError when the catalog contradicts itself."""
         row = self._session.get(FolderRow, row_id)
@@ -290,6 +294,16 @@ class Catalog:
         """How many items of a service are in a state."""
         query = select(func.count()).where(ItemRow.service == service, ItemRow.state == state)
         return self._session.exec(query).one()
+
+    def absent(self) -> int:
+        """Items that the source no longer lists and that are still here."""
+        query = select(func.count()).select_from(ItemRow).where(ItemRow.state != HELD)
+        return self._session.exec(query).one()
+
+    def notes(self) -> dict[str, int]:
+        """How many items were had in another way than usual, by note."""
+        query = select(ItemRow.note, func.count()).where(ItemRow.note != "").group_by(ItemRow.note)
+        return dict(self._session.exec(query).all())
 
     def miss_unseen(self, collection: FolderRow) -> None:
         """After a full listing: what it did not mention is missing, or no longer to be retried."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from backupd.catalog import Catalog
 from backupd.errors import BackupdError, UserError
@@ -65,10 +65,11 @@ def sync_account(
     result = SyncResult(account)
     with disk_errors(home), home.writing() as catalog:
         mirror = home.mirror()
-        home.remember(account)
+        chosen = services_of(account, services)
+        home.remember(replace(account, services=frozenset(chosen)))
         recover(catalog, mirror)
         sync = _ServiceSync(source, account, catalog, mirror, guard, progress)
-        for service in sorted(set(services) & account.services):
+        for service in chosen:
             result.tallies[service] = Tally()
             try:
                 sync.run(service, result.tallies[service])
@@ -78,6 +79,12 @@ def sync_account(
         result.revision = catalog.revision
     result.seconds = time.monotonic() - began
     return result
+
+
+def services_of(account: Account, wanted: Iterable[Service] = Service) -> list[Service]:
+    """The services of an account that are wanted, in the order in which they are saved."""
+    chosen = set(wanted)
+    return [service for service in Service if service in account.services & chosen]
 
 
 class disk_errors:  # noqa: N801 - used as a context manager, like contextlib's own

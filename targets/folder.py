@@ -31,6 +31,7 @@ class Folder:
         self.name = name
         self._root = path
         self._incoming = path / ".incoming"
+        self._listed: tuple[Path, dict[str, str]] = (path, {})
 
     def preflight(self) -> Iterator[Finding]:
         """The directory can be created and written to. Raises UserError otherwise."""
@@ -107,6 +108,14 @@ class Folder:
                 self._folder(Service.MAIL, folder.rpartition("/")[0]) / "cur" / _mail_name(parcel)
             )
         return self._folder(parcel.service, folder) / leaf
+
+    def _mail_name(self, current: Path, parcel: Parcel) -> str:
+        """Flags are part of a Maildir name: a message that is there under other flags stays as it is."""
+        if self._listed[0] != current:
+            there = current.iterdir() if current.is_dir() else ()
+            self._listed = (current, {each.name.partition(":")[0]: each.name for each in there})
+        name = _mail_name(parcel)
+        return self._listed[1].setdefault(name.partition(":")[0], name)
 
     def _folder(self, service: Service, path: str) -> Path:
         """The directory of a collection; paths inside a snapshot are made of safe components."""

@@ -1,0 +1,303 @@
+"""Composition: a configuration becomes sources, vaults and targets, and the verbs run over accounts.
+
+The only core module that imports `sources` and `targets`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import sources
+import targets
+from backupd.config import Config, FolderTarget
+from backupd.contents import Contents, MirrorContents, Selection, VaultContents, from_vault
+from backupd.errors import BackupdError, ConfigError, UserError
+from backupd.guard import Guard
+from backupd.home import Home, home_of, homes
+from backupd.index import write_account
+from backupd.model import Account, Service
+from backupd.ports import Source, Target
+from backupd.recovery import recover
+from backupd.restic import Restic
+from backupd.snapshot import Listener, SnapshotResult, snapshot_account
+from backupd.sync import Progress, SyncResult, sync_account
+from backupd.vault import Vault, vault_of
+
+T = TypeVar("T")
+
+
+@dataclass
+class Outcome:
+    """What a run did for one account: its sync, its snapshots, or the error that ended it."""
+
+    address: str
+    source: str
+    sync: SyncResult | None = None
+    snapshot: SnapshotResult | None = None
+    error: BackupdError | None = None
+
+    @property
+    def errors(self) -> list[BackupdError]:
+        """Everything that went wrong."""
+        found = [self.error] if self.error else []
+        found += self.sync.errors.values() if self.sync else ()
+        found += self.snapshot.errors.values() if self.snapshot else ()
+        return found
+
+
+@dataclass
+class Run:
+    """What a run did: per account, and what kept it from finding accounts at all."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    source_errors: dict[str, BackupdError] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """The gravest of all: integrity, cut-off or guard, failure, try later, items waiting, done."""
+        codes = [error.exit_code for error in self.source_errors.values()]
+        for outcome in self.outcomes:
+            codes += [error.exit_code for error in outcome.errors]
+            codes += [3] if outcome.sync and outcome.sync.waiting else []
+        return next((code for code in GRAVEST_FIRST if code in codes), 0)
+
+
+GRAVEST_FIRST = (5, 4, 2, 1, 75, 3)
+"""Exit codes by what needs a person most."""
+
+
+@dataclass(frozen=True)
+class App:
+    """Everything a configuration describes, made when it is needed."""
+
+    config: Config
+
+    # -- where things are ---------------------------------------------------------------------
+
+    @property
+    def restic(self) -> Restic:
+        """The configured restic."""
+        return Restic(self.config.restic)
+
+    def homes(self, patterns: Sequence[str] = ()) -> list[Home]:
+        """The accounts held here that match any pattern (all without one)."""
+        return [home for home in homes(self.config.state_dir) if matches(home.address, patterns)]
+
+    def home(self, address: str | None) -> Home:
+        """The one account meant. Raises UserError unless exactly one is."""
+        found = self.homes([address] if address else ())
+        exact = [home for home in found if address and home.address == address.lower()]
+        if len(exact or found) == 1:
+            return (exact or found)[0]
+        known = ", ".join(home.address for home in self.homes()[:10]) or "none yet"
+        raise UserError(
+            f"{len(found)} accounts match {address!r}." if address else "Which account?",
+            hint=f"Name one with --account. Held here: {known}.",
+            reason="which-account",
+        )
+
+    def vaults(self, home: Home) -> list[Vault]:
+        """The vaults of an account, one a storage."""
+        restic, source = self.restic, home.folder.parent.name
+        return [
+            vault_of(storage, restic, self.config.state_dir, source, home.address)
+            for storage in self.config.storage.values()
+        ]
+
+    def vault(self, home: Home, storage: str | None = None) -> Vault:
+        """The vault in a storage, the first one when none is named. Raises ConfigError."""
+        for vault in self.vaults(home):
+            if storage in {None, vault.storage}:
+                return vault
+        named = f"[storage.{storage}]" if storage else "any [storage.NAME]"
+        raise ConfigError(f"The configuration has not {named}.", hint="Add it, or name another.")
+
+    @contextmanager
+    def source(self, name: str) -> Iterator[Source]:
+        """A source by its section, closed at the end."""
+        source = sources.connect(self.config.sources[name])
+        try:
+            yield source
+        finally:
+            source.close()
+
+    @contextmanager
+    def target(self, name: str) -> Iterator[Target]:
+        """A target by its section, or `folder:PATH`, closed at the end. Raises ConfigError."""
+        kind, colon, path = name.partition(":")
+        if kind == "folder" and colon:
+            section = FolderTarget(name="folder", type="folder", path=Path(path).absolute())
+        elif name in self.config.targets:
+            section = self.config.targets[name]
+        else:
+            known = ", ".join(self.config.targets) or "none"
+            raise ConfigError(
+                f"There is no target {name!r}.",
+                hint=f"Use folder:PATH, or a [targets.NAME] of the configuration (there: {known}).",
+            )
+        target = targets.connect(section)
+        try:
+            yield target
+        finally:
+            target.close()
+
+    # -- the verbs ----------------------------------------------------------------------------
+
+    def accounts(self, patterns: Sequence[str] = ()) -> Iterator[Account]:
+        """The accounts that the sources offer and the patterns match."""
+        for name in self.config.sources:
+            with self.source(name) as source:
+                yield from (each for each in source.accounts() if matches(each.address, patterns))
+
+    def sync(
+        self,
+        patterns: Sequence[str] = (),
+        *,
+        approved: bool = False,
+        progress: Progress | None = None,
+        then: Callable[[Home, Account], SnapshotResult] | None = None,
+    ) -> Run:
+        """Sync every account that matches, several at a time; `then` follows each at once."""
+        self._need_sources()
+        run = Run()
+        guard = Guard(self.config.guard.share, self.config.guard.items, approved)
+        for name, section in self.config.sources.items():
+            with self.source(name) as source:
+
+                def one(
+                    account: Account,
+                    source: Source = source,
+                    services: tuple[Service, ...] = section.services,
+                ) -> Outcome:
+                    home = home_of(self.config.state_dir, account.source, account.address)
+                    outcome = Outcome(account.address, account.source)
+                    try:
+                        outcome.sync = sync_account(
+                            source, account, services, home, guard, progress
+                        )
+                        outcome.snapshot = then(home, account) if then else None
+                    except BackupdError as error:
+                        outcome.error = error
+                    return outcome
+
+                try:
+                    chosen = (each for each in source.accounts() if matches(each.address, patterns))
+                    self._each(one, chosen, run)
+                except BackupdError as error:
+                    run.source_errors[name] = error
+        if patterns and not run.outcomes and not run.source_errors:
+            raise UserError(
+                f"No account matches {' '.join(patterns)}.", hint="`backupd accounts` lists them."
+            )
+        return run
+
+    def snapshot(self, patterns: Sequence[str] = (), listen: Listener | None = None) -> Run:
+        """Snapshot every account held here that changed."""
+        self._need_storage()
+        run = Run()
+
+        def one(home: Home) -> Outcome:
+            account = home.account()
+            outcome = Outcome(home.address, home.folder.parent.name)
+            try:
+                if account is not None:
+                    outcome.snapshot = snapshot_account(home, account, self.vaults(home), listen)
+            except BackupdError as error:
+                outcome.error = error
+            return outcome
+
+        self._each(one, self.homes(patterns), run)
+        return run
+
+    def backup(
+        self,
+        patterns: Sequence[str] = (),
+        *,
+        approved: bool = False,
+        progress: Progress | None = None,
+    ) -> Run:
+        """Sync and snapshot every account; those whose source is out of reach are snapshotted too."""
+        self._need_storage()
+        run = self.sync(
+            patterns,
+            approved=approved,
+            progress=progress,
+            then=lambda home, account: snapshot_account(home, account, self.vaults(home)),
+        )
+        if run.source_errors:
+            done = {(outcome.source, outcome.address) for outcome in run.outcomes}
+            for outcome in self.snapshot(patterns).outcomes:
+                if (outcome.source, outcome.address) not in done:
+                    run.outcomes.append(outcome)
+        return run
+
+    @contextmanager
+    def held(
+        self,
+        home: Home,
+        *,
+        storage: str | None = None,
+        snapshot: str | None = None,
+        at: str | None = None,
+        from_mirror: bool = False,
+    ) -> Iterator[MirrorContents | VaultContents]:
+        """What can be restored: a snapshot of the vault, or the mirror as it is now."""
+        if not from_mirror:
+            vault = self.vault(home, storage)
+            with from_vault(
+                vault, vault.pick(snapshot, at), self.config.state_dir / "tmp"
+            ) as contents:
+                yield contents
+            return
+        account = home.account()
+        if account is not None:
+            with home.writing() as catalog:
+                recover(catalog, home.mirror())
+                write_account(catalog, home.mirror(), account)
+        yield MirrorContents(home.mirror_path)
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    def _each(self, work: Callable[[T], Outcome], things: Iterable[T], run: Run) -> None:
+        """Do the work for every thing, `limits.workers` at a time; one that breaks ends the run."""
+        with ThreadPoolExecutor(self.config.limits.workers) as workers:
+            waiting = [workers.submit(work, thing) for thing in things]
+            try:
+                for done in as_completed(waiting):
+                    run.outcomes.append(done.result())
+            except BaseException:
+                workers.shutdown(cancel_futures=True)
+                raise
+        run.outcomes.sort(key=lambda outcome: (outcome.source, outcome.address))
+
+    def _need_sources(self) -> None:
+        if not self.config.sources:
+            raise ConfigError(
+                "The configuration has no [sources.NAME].", hint="`backupd init` writes one."
+            )
+
+    def _need_storage(self) -> None:
+        if not self.config.storage:
+            raise ConfigError(
+                "The configuration has no [storage.NAME].", hint="`backupd init` writes one."
+            )
+
+
+def matches(address: str, patterns: Sequence[str]) -> bool:
+    """Whether an address matches any of the globs; all do when there is none."""
+    folded = address.casefold()
+    return not patterns or any(fnmatch.fnmatchcase(folded, each.casefold()) for each in patterns)
+
+
+def plan(contents: Contents, selection: Selection) -> list[tuple[str, int, int]]:
+    """What a restore would put: collection, items, bytes."""
+    return [
+        ("/".join((shelf.service, *shelf.names)), shelf.items, shelf.size)
+        for shelf in contents.shelves(selection)
+    ]

@@ -1,0 +1,97 @@
+"""The door for people: commands, their output, and errors as words with a hint.
+
+Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 done, with items recorded as
+unreadable or quarantined · 4 guard tripped or cut-off · 5 integrity · 75 try later.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+
+import click
+import typer
+
+from backupd import __version__
+from backupd.cli import commands, reading, setup
+from backupd.cli.output import Context, show_error
+from backupd.errors import BackupdError
+
+HELP = """Continuous backup of Microsoft 365 into restic, and restore to somewhere else.
+
+On the day Microsoft is gone: `backupd status`, then `backupd restore --to TARGET --account ADDRESS`.
+"""
+
+app = typer.Typer(
+    name="backupd",
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _common(
+    context: typer.Context,
+    config: str = typer.Option(None, "--config", metavar="PATH", help="The configuration file."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more on stderr."),
+    debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+    for chatty in ("asyncio", "httpx", "httpcore", "aiohttp", "sqlalchemy"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    context.obj = Context(config, debug=debug)
+
+
+@app.command("version")
+def _version() -> None:
+    """Print the version."""
+    sys.stdout.write(f"backupd {__version__}\n")
+
+
+for module in (setup, commands, reading):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    arguments = sys.argv[1:]
+    as_json, debug = "--json" in arguments, "--debug" in arguments
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except click.exceptions.Abort:
+        show_error(
+            "interrupted", "Nothing that was saved is lost; run it again.", 1, as_json=as_json
+        )
+        sys.exit(1)
+    except click.ClickException as error:
+        show_error(
+            error.format_message(), "backupd --help lists commands and options.", 2, as_json=as_json
+        )
+        sys.exit(2)
+    except BackupdError as error:
+        if debug:
+            traceback.print_exc()
+        show_error(str(error), error.hint, error.exit_code, reason=error.reason, as_json=as_json)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        show_error(
+            f"{error.strerror or error}: {error.filename or 'unknown file'}",
+            "Check the path, its permissions and the space on its disk.",
+            1,
+            as_json=as_json,
+        )
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,290 @@
+"""The commands that only look: status, doctor, snapshots, ls, find, export."""
+
+from __future__ import annotations
+
+import fnmatch
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from backupd.app import App
+from backupd.catalog import Catalog, loads
+from backupd.cli.output import Context, age, emit, printable, size, table
+from backupd.doctor import examine
+from backupd.errors import UserError
+from backupd.home import Home
+from backupd.ports import Finding
+from backupd.rows import FolderRow, ItemRow
+from backupd.status import AccountStatus, status_of
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Account = Annotated[
+    str | None, typer.Option("--account", help="Whose data; needed when several are held.")
+]
+SnapshotId = Annotated[
+    str | None, typer.Option("--snapshot", metavar="ID", help="Look into this snapshot.")
+]
+Storage = Annotated[str | None, typer.Option("--storage", metavar="NAME", help="In this storage.")]
+
+MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (status, doctor, snapshots, ls, find, export):
+        app.command()(command)
+
+
+def status(
+    context: typer.Context,
+    accounts: Annotated[list[str] | None, typer.Argument(metavar="[ACCOUNT]…")] = None,
+    as_json: Json = False,
+) -> int:
+    """If cut off now: what would be lost, how old is the newest copy, what is wrong."""
+    app = _app(context)
+    found = [status_of(home, list(app.config.storage)) for home in app.homes(accounts or ())]
+    waiting = any(each.waiting for each in found)
+    emit({"accounts": found}, as_json, lambda out: _show_status(out, found))
+    return 3 if waiting else 0
+
+
+def doctor(context: typer.Context, as_json: Json = False) -> int:
+    """Check configuration, credentials, permissions, restic, disk and storages."""
+    found: list[Finding] = []
+    for finding in examine(_app(context)):
+        found.append(finding)
+        if not as_json:
+            _show_finding(finding)
+    errors = sum(finding.level == "error" for finding in found)
+    warnings = sum(finding.level == "warning" for finding in found)
+
+    def render(out: Console) -> None:
+        out.print(f"\n{errors} errors, {warnings} warnings")
+
+    emit({"findings": found, "errors": errors, "warnings": warnings}, as_json, render)
+    return 1 if errors else 0
+
+
+def snapshots(
+    context: typer.Context,
+    accounts: Annotated[list[str] | None, typer.Argument(metavar="[ACCOUNT]…")] = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> int:
+    """List the snapshots in the vaults, oldest first."""
+    app = _app(context)
+    rows = [
+        (home.address, vault.storage, each)
+        for home in app.homes(accounts or ())
+        for vault in app.vaults(home)
+        if storage in {None, vault.storage}
+        for each in vault.snapshots()
+    ]
+    payload = [
+        {"account": address, "storage": name, **_plain(each)} for address, name, each in rows
+    ]
+
+    def render(out: Console) -> None:
+        lines = [(each.short_id, each.time[:19].replace("T", " "), address, name, _state(each.tags)) for address, name, each in rows]  # fmt: skip
+        out.print(table(("snapshot", "time (UTC)", "account", "storage", "state"), lines))
+        out.print(f"\n{len(rows)} snapshots")
+
+    emit({"snapshots": payload}, as_json, render)
+    return 0
+
+
+def ls(
+    context: typer.Context,
+    path: Annotated[str, typer.Argument(help="A folder, such as mail/Inbox.")] = "",
+    account: Account = None,
+    snapshot_id: SnapshotId = None,
+    storage: Storage = None,
+    as_json: Json = False,
+) -> int:
+    """List what is held: now (from the catalog), or in a snapshot."""
+    app = _app(context)
+    home = app.home(account)
+    if snapshot_id:
+        rows = _in_snapshot(app, home, path, snapshot_id, storage)
+    else:
+        with home.reading() as catalog:
+            rows = list(_in_catalog(catalog, path.strip("/")))
+    if not rows and path.strip("/"):
+        raise UserError(
+            f"Nothing is held at {path!r}.", hint="`backupd ls` without a path lists the folders."
+        )
+
+    def render(out: Console) -> None:
+        for name, bytes_, title in rows:
+            out.print(
+                printable(
+                    f"{size(bytes_) if bytes_ is not None else '':>9}  {name}{'  ' + title if title else ''}"
+                )
+            )
+
+    emit(
+        {
+            "entries": [
+                {"path": name, "size": bytes_, "title": title} for name, bytes_, title in rows
+            ]
+        },
+        as_json,
+        render,
+    )
+    return 0
+
+
+def find(
+    context: typer.Context,
+    pattern: Annotated[
+        str,
+        typer.Argument(help="A glob over paths, names and subjects; plain words match anywhere."),
+    ],
+    account: Account = None,
+    as_json: Json = False,
+) -> int:
+    """Find items by subject, name or path among what is held now."""
+    app = _app(context)
+    homes = [app.home(account)] if account else app.homes()
+    found = [
+        {"account": home.address, **each} for home in homes for each in _matching(home, pattern)
+    ]
+
+    def render(out: Console) -> None:
+        for each in found:
+            out.print(printable(f"{each['account']}  {each['path']}  {each['title']}"))
+        out.print(f"\n{len(found)} found")
+
+    emit({"found": found}, as_json, render)
+    return 0
+
+
+def export(
+    context: typer.Context,
+    pattern: Annotated[str, typer.Argument(help="As for find.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FOLDER", help="A folder for the files.")
+    ],
+    account: Account = None,
+    as_json: Json = False,
+) -> int:
+    """Copy matching items out of the mirror as .eml, .ics, .vcf or files, with their paths."""
+    home = _app(context).home(account)
+    target, copied, bytes_ = Path(output), 0, 0
+    for each in _matching(home, pattern):
+        source, place = home.mirror().absolute(each["path"]), target / each["path"]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if not place.exists():
+            shutil.copy2(source, place)
+        copied, bytes_ = copied + 1, bytes_ + each["size"]
+    if not copied:
+        raise UserError(f"Nothing matches {pattern!r}.", hint="`backupd find` shows what does.")
+    payload = {"exported": copied, "bytes": bytes_, "folder": str(target)}
+    emit(payload, as_json, lambda out: out.print(f"{copied} items ({size(bytes_)}) in {target}"))
+    return 0
+
+
+# -- rendering --------------------------------------------------------------------------------
+
+
+def _show_status(out: Console, found: list[AccountStatus]) -> None:
+    if not found:
+        out.print("No account is held yet: run `backupd backup`.")
+        return
+    rows = [
+        (
+            each.address,
+            str(sum(each.items.values())),
+            size(each.size),
+            age(each.oldest_sync),
+            age(each.newest_copy),
+            str(sum(trouble.items for trouble in each.waiting)),
+            "; ".join(each.problems) or "ok",
+        )
+        for each in found
+    ]
+    columns = ("account", "items", "size", "synced", "snapshot", "waiting", "state")
+    out.print(table(columns, rows, right=(1, 2, 3, 4, 5)))
+    stalest = max(
+        (each.newest_copy for each in found if each.newest_copy is not None), default=None
+    )
+    out.print(
+        f"\nCut off now, everything up to {age(stalest)} ago could be restored from the vaults."
+    )
+    for each in found:
+        for trouble in each.waiting:
+            out.print(
+                printable(
+                    f"waiting: {each.address}: {trouble.items} with {trouble.reason}: {trouble.example}"
+                )
+            )
+        for kind, count in each.gaps.items():
+            out.print(printable(f"not covered: {each.address}: {count} of kind {kind}"))
+
+
+def _show_finding(finding: Finding) -> None:
+    sys.stdout.write(printable(f"{MARKS[finding.level]} {finding.subject}: {finding.message}\n"))
+    if finding.hint and finding.level != "ok":
+        sys.stdout.write(printable(f"        hint: {finding.hint}\n"))
+
+
+def _state(tags: frozenset[str]) -> str:
+    return next((tag.removeprefix("state:") for tag in tags if tag.startswith("state:")), "")
+
+
+def _plain(snapshot: Any) -> dict[str, Any]:
+    return {"id": snapshot.id, "time": snapshot.time, "tags": sorted(snapshot.tags)}
+
+
+# -- looking things up ------------------------------------------------------------------------
+
+Row = tuple[str, int | None, str]
+
+
+def _in_catalog(catalog: Catalog, path: str) -> Iterator[Row]:
+    """The folders and items directly below a path; items carry their subject or name."""
+    folders = catalog.all_folders()
+    depth = path.count("/") + 1 if path else 0
+    inside = {row.path for row in folders if not path or row.path.startswith(path + "/")}
+    for name in sorted({"/".join(each.split("/")[: depth + 1]) for each in inside}):
+        yield name + "/", None, ""
+    for folder in folders:
+        if folder.path == path:
+            for item in catalog.items(folder=folder.id):
+                yield f"{path}/{item.name}", item.size, _title(item)
+
+
+def _in_snapshot(
+    app: App, home: Home, path: str, snapshot_id: str, storage: str | None
+) -> list[Row]:
+    vault = app.vault(home, storage)
+    entries = vault.entries(vault.pick(snapshot_id), "/" + path.strip("/"))
+    return [(each.path.lstrip("/"), each.size, "") for each in entries if each.type == "file"]
+
+
+def _matching(home: Home, pattern: str) -> Iterator[dict[str, Any]]:
+    wanted = (
+        pattern.casefold() if any(char in pattern for char in "*?[") else f"*{pattern.casefold()}*"
+    )
+    with home.reading() as catalog:
+        folders: dict[int, FolderRow] = {}
+        for item in catalog.items():
+            folder = folders.setdefault(item.folder, catalog.folder(item.folder))
+            path, title = f"{folder.path}/{item.name}", _title(item)
+            if any(fnmatch.fnmatchcase(text.casefold(), wanted) for text in (path, title)):
+                yield {"path": path, "title": title, "size": item.size, "sha256": item.sha256}
+
+
+def _title(item: ItemRow) -> str:
+    about = loads(item.about)
+    return str(about.get("subject") or about.get("name") or "")
+
+
+def _app(context: typer.Context) -> App:
+    found: Context = context.obj
+    return found.app()

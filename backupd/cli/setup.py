@@ -1,0 +1,165 @@
+"""`backupd init`: asks, writes a configuration and its secrets, and says what to click at Microsoft."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from backupd import config
+from backupd.app import App
+from backupd.cli.output import Context, emit
+from backupd.errors import UserError
+
+STEPS = """\
+Register backupd in your tenant (entra.microsoft.com, as a Global or Privileged Role Administrator):
+
+  1. Identity > Applications > App registrations > New registration. Name: backupd. Accounts in
+     this organisational directory only. No redirect URI. Register.
+  2. On its Overview page: "Application (client) ID" is client_id, "Directory (tenant) ID" is tenant_id.
+  3. API permissions > Add a permission > Microsoft Graph > Application permissions. Tick:
+       Mail.Read  MailboxSettings.Read  Calendars.Read  Contacts.Read  Files.Read.All
+       Sites.Read.All  User.Read.All  Organization.Read.All
+     then "Grant admin consent". Every one of them only reads.
+  4. Certificates & secrets > New client secret (note the day it expires), or better upload a
+     certificate. Copy the secret's VALUE, not its ID, into the file named below.
+  5. backupd doctor
+"""
+
+CONFIG = """\
+state_dir = {state_dir}
+
+[sources.{name}]
+type = "microsoft365"
+tenant_id = {tenant_id}
+client_id = {client_id}
+client_secret_file = {secret_file}
+
+[storage.primary]
+repository = {repository}
+password_file = {password_file}
+"""
+
+PASSWORD_BYTES = 24
+"""Of a generated vault password: 192 bits."""
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; nothing is asked.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command."""
+    app.command()(init)
+
+
+def init(
+    context: typer.Context,
+    tenant_id: Annotated[str | None, typer.Option(help="Directory (tenant) ID.")] = None,
+    client_id: Annotated[str | None, typer.Option(help="Application (client) ID.")] = None,
+    repository: Annotated[
+        str | None, typer.Option(help="Where vaults shall lie: any restic location.")
+    ] = None,
+    state_dir: Annotated[
+        str, typer.Option(help="Where mirrors and catalogs lie.")
+    ] = "/var/lib/backupd",
+    vault: Annotated[
+        str | None, typer.Option(metavar="ACCOUNT", help="Only begin a new vault for this account.")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Write a configuration, or with --vault begin a new vault for one account."""
+    found: Context = context.obj
+    if vault:
+        return _new_vault(found.app(), vault, as_json)
+    path = Path(found.path) if found.path else config.search_path()[0]
+    if path.exists():
+        raise UserError(
+            f"{path} is there already; it was not changed.",
+            hint="Edit it (config.example.toml explains every option), or name another with --config.",
+        )
+    asked = not as_json
+    tenant_id = tenant_id or _ask("Directory (tenant) ID", asked)
+    client_id = client_id or _ask("Application (client) ID", asked)
+    repository = repository or _ask(
+        "Where shall vaults lie (a folder, s3:https://…, sftp:…, rest:https://…)", asked
+    )
+    written = _write(path, Path(state_dir), tenant_id, client_id, repository)
+    config.load(path)
+
+    def render(out: Console) -> None:
+        out.print(f"\nWritten: {path}\n\n{STEPS}")
+        out.print(f"Client secret goes into:  {written['secret_file']}")
+        out.print(f"Vault password lies in:   {written['password_file']}")
+        out.print(
+            "\nPrint the vault password and keep it away from this machine: without it nobody, "
+            "backupd included, can read the vaults. Each account gets its own vault at its first snapshot."
+        )
+
+    emit(written, as_json, render)
+    return 0
+
+
+def _ask(question: str, asked: bool) -> str:
+    if not asked:
+        raise UserError(f"Missing: {question}.", hint="`backupd init --help` lists the options.")
+    answer: str = typer.prompt(question).strip()
+    return answer
+
+
+def _write(
+    path: Path, state_dir: Path, tenant_id: str, client_id: str, repository: str
+) -> dict[str, str]:
+    """The configuration and its secret files, none of which existed."""
+    folder = path.absolute().parent / "secrets"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    secret_file, password_file = folder / "client_secret", folder / "vault_password"
+    _secret(password_file, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+    _secret(secret_file, "")
+    values = {
+        "state_dir": str(state_dir),
+        "tenant_id": tenant_id,
+        "client_id": client_id,
+        "secret_file": str(secret_file),
+        "repository": repository,
+        "password_file": str(password_file),
+    }
+    quoted = {key: _toml(value) for key, value in values.items()}
+    path.write_text(CONFIG.format(name="microsoft365", **quoted), encoding="utf-8")
+    return {"config": str(path), **values}
+
+
+def _toml(text: str) -> str:
+    """A TOML basic string."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    if not escaped.isprintable():
+        raise UserError("A value holds control characters.", hint="Type it again.")
+    return f'"{escaped}"'
+
+
+def _secret(path: Path, text: str) -> None:
+    """A file that only its owner may read; one that is there already stays as it is."""
+    if path.exists():
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
+def _new_vault(app: App, address: str, as_json: bool) -> int:
+    """Create the vaults of an account where they are missing, and forget what was in the old ones."""
+    home = app.home(address)
+    made = [vault.storage for vault in app.vaults(home) if vault.create()]
+    with home.writing() as catalog, catalog.transaction():
+        for storage in made:
+            catalog.put(f"snapshot:{storage}:id", "")
+            catalog.put(f"snapshot:{storage}:revision", "")
+    where = ", ".join(made) or "no storage: each has one already"
+    emit(
+        {"created": made},
+        as_json,
+        lambda out: out.print(f"New vault for {home.address} in {where}."),
+    )
+    return 0
