@@ -138,6 +138,12 @@ def _with_series(call: Call, agenda: Agenda, event: Event, row: Json) -> Answer:
     return answer
 
 
+def calendar_of_event(call: Call) -> Answer:
+    """The calendar that an event lies in."""
+    event = event_of(call)
+    return entity(call, calendar_json(call, call.user().agenda.calendars[event.calendar]))
+
+
 def list_attachments(call: Call) -> Answer:
     """The attachments of an event."""
     user, event = call.user(), event_of(call)
@@ -165,6 +171,7 @@ _CALENDAR = "users/{user}/calendars/{calendar}"
 
 ROUTES: dict[str, Handler] = {
     "GET users/{user}/calendar": get_calendar,
+    "GET users/{user}/events/{event}/calendar": calendar_of_event,
     "GET users/{user}/calendars": list_calendars,
     f"GET {_CALENDAR}": get_calendar,
     "GET users/{user}/calendarGroups": list_groups,
