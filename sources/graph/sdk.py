@@ -37,6 +37,7 @@ class Sdk:
         """The face of httpx over the pool of aiohttp."""
         return httpx.AsyncClient(
             transport=AiohttpTransport(client=self._session),
+            headers=list(self._session.headers.items()),  # else httpx says that it is httpx
             timeout=httpx.Timeout(SILENCE),
             trust_env=False,
         )

@@ -373,6 +373,19 @@ class TestCalendarsAndContacts:
         assert second[0].restart
         assert [p.changes for p in first] == [p.changes for p in second]
 
+    def test_events_are_located_in_their_calendar_or_nowhere(
+        self, tenant: SimulatedTenant, desk: Desk
+    ) -> None:
+        amelia = desk.account("amelia")
+        calendar = desk.collection(amelia, Service.CALENDAR)
+        ids = [i.id for i in desk.items(amelia, calendar)][:2]
+        kept, gone = desk.source.keys(amelia, Service.CALENDAR, ids).values()
+        tenant.state.delete_event("amelia", ids[1])
+
+        where = desk.source.locate(amelia, Service.CALENDAR, [kept, gone])
+
+        assert where == {kept: calendar.id, gone: None}
+
     def test_calendars_in_groups_are_found(self, tenant: SimulatedTenant, desk: Desk) -> None:
         amelia = desk.account("amelia")
         agenda = tenant.state.user("amelia").agenda
