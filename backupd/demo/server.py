@@ -38,12 +38,14 @@ class Server:
         self._login = login
         self._downloads = downloads
         self._control = control
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="simulated-tenant")
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread
         self._runners: list[web.AppRunner] = []
 
     def start(self, port: int = 0) -> tuple[int, int]:
         """Listen on `port` (0 for any) and on a second free one; the two port numbers."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="simulated-tenant")
         self._thread.daemon = True
         self._thread.start()
         main, side = self._run(self._listen(port)).result()
