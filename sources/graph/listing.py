@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from backupd.model import Change, Facts, Gone, Item, Page
@@ -46,9 +46,15 @@ class Cursor:
     def unpack(cls, text: str | None) -> Cursor | None:
         """The cursor in `text`; None when there is none, or not one of ours: list everything."""
         try:
-            return cls(**{"link": "", **json.loads(text)}) if text else None
-        except (TypeError, ValueError):
+            said = json.loads(text) if text else None
+            known = cls(**{"link": "", **said}) if said else None
+        except (TypeError, ValueError, RecursionError):
             return None
+        sound = known and all(type(getattr(known, f.name)) is type(f.default) for f in OPTIONAL)
+        return known if known and sound and isinstance(known.link, str) else None
+
+
+OPTIONAL = tuple(each for each in fields(Cursor) if each.name != "link")
 
 
 def every(client: Client, builder: Any, call: Call, **query: Any) -> Iterator[Json]:
