@@ -223,6 +223,8 @@ def _show_status(out: Console, found: list[AccountStatus]) -> None:
                     f"waiting: {each.address}: {trouble.items} with {trouble.reason}: {trouble.example}"
                 )
             )
+        for note, count in each.notes.items():
+            out.print(printable(f"noted: {each.address}: {count} with {note}"))
         for kind, count in each.gaps.items():
             out.print(printable(f"not covered: {each.address}: {count} of kind {kind}"))
 

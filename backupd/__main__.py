@@ -1,0 +1,5 @@
+"""`python -m backupd` is `backupd`."""
+
+from backupd.cli import main
+
+main()
