@@ -79,16 +79,22 @@ class IdSpace:
     def _sealed(self, core: bytes) -> bytes:
         check = hashlib.sha256(self._key + core).digest()
         mask = hashlib.sha256(self._key + check[:8]).digest()
-        return bytes(a ^ b for a, b in zip(core, mask, strict=False)) + check[:8]
+        return _xor(core, mask) + check[:8]
 
     def _opened(self, raw: bytes, length: int) -> bytes:
         sealed = raw[-length - 8 :]
         check = sealed[length:]
         mask = hashlib.sha256(self._key + check).digest()
-        core = bytes(a ^ b for a, b in zip(sealed[:length], mask, strict=False))
+        core = _xor(sealed[:length], mask)
         if hashlib.sha256(self._key + core).digest()[:8] != check:
             raise ValueError("an identifier of another mailbox")
         return core
+
+
+def _xor(short: bytes, long: bytes) -> bytes:
+    size = len(short)
+    mixed = int.from_bytes(short, "big") ^ int.from_bytes(long[:size], "big")
+    return mixed.to_bytes(size, "big")
 
 
 def _text(head: bytes, core: bytes, uid: int) -> str:

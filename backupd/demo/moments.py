@@ -10,7 +10,7 @@ EPOCH = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 
 def stamp(moment: datetime) -> str:
     """RFC 3339 in UTC with whole seconds, as most properties carry it."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def fine_stamp(moment: datetime) -> str:

@@ -22,6 +22,7 @@ _KEYED = re.compile(r"(?P<name>[A-Za-z$.]+)\('(?P<key>.*)'\)")
 _CALLED = re.compile(r"(?:microsoft\.graph\.)?(?P<name>[A-Za-z]+)\((?P<args>[^']*(?:'.*')?)\)")
 _ARGUMENT = re.compile(r"(\w+)='([^']*)'")
 _SKIP = "$skip"
+EXTENDED = "singleValueExtendedProperties"
 _TAG = re.compile(r"<[^>]*>")
 
 
@@ -229,7 +230,9 @@ def _changed(call: Call, feed: Feed, cursor: Cursor, size: int) -> tuple[list[Js
 
 def _kept(feed: Feed, row: Json) -> Sequence[str]:
     """OneDrive shows `deleted` only when it is selected; without it a deletion looks like an update."""
-    return ("id", "parentReference") if feed.drive and "deleted" in row else ("id",)
+    if feed.drive and "deleted" in row:
+        return ("id", "parentReference")
+    return ("id", EXTENDED)
 
 
 def _change(call: Call, feed: Feed, change: Change) -> Sequence[Json]:
@@ -257,6 +260,7 @@ def _cursor(call: Call, feed: Feed) -> Cursor | None:
         raise _expired(call, feed)
     if cursor.immutable != call.immutable and call.switches.strict_id_type:
         raise bad_request("The sync state is invalid for this id type.", "SyncStateInvalid")
+    call.query |= {"$select": ",".join(cursor.select), "$expand": cursor.expand}
     return cursor
 
 
@@ -269,7 +273,7 @@ def _fresh(call: Call, feed: Feed, *, listing: bool) -> Cursor:
     head = feed.log.head
     generation = feed.log.generation(feed.stream)
     fresh = Cursor(feed.scope, generation, listing, 0 if listing else head, head, selection(call))
-    return replace(fresh, immutable=call.immutable)
+    return replace(fresh, immutable=call.immutable, expand=call.query.get("$expand", ""))
 
 
 def _malformed() -> Refused:

@@ -124,12 +124,13 @@ def _with_address(call: Call, drive: Drive, item: DriveItem, row: Json) -> Json:
 def drive_delta(call: Call) -> Answer:
     """Everything in a drive, parents first, and what changes."""
     drive = drive_of(call)
-    wanted = call.query.get("$select", "")
-    addresses = not wanted or "downloadUrl" in wanted
 
     def shown(item: DriveItem) -> Json:
         row = item_json(drive, item)
-        return _with_address(call, drive, item, row) if addresses else row
+        wanted = call.query.get("$select", "")
+        return (
+            row if wanted and "downloadUrl" not in wanted else _with_address(call, drive, item, row)
+        )
 
     def rows(change: Change) -> list[Json]:
         if change.gone:

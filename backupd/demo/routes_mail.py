@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from backupd.demo.mailbox import (
     message_json,
     messages_in,
 )
-from backupd.demo.odata import Feed, collection, delta, entity, in_text, paged, selection
+from backupd.demo.odata import EXTENDED, Feed, collection, delta, entity, in_text, paged, selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +57,7 @@ def folder_json(mailbox: Mailbox, folder: MailFolder, *, immutable: bool = False
     row: Json = {
         "id": mailbox.folder_id(folder.uid, immutable=immutable),
         "displayName": folder.name,
-        "parentFolderId": mailbox.folder_id(folder.parent or FIRST_FOLDER, immutable=immutable),
+        "parentFolderId": mailbox.folder_id(folder.parent, immutable=immutable),
         "childFolderCount": len(mailbox.children(folder.uid, hidden=True)),
         "unreadItemCount": sum(not message.props.get("isRead") for message in shown),
         "totalItemCount": len(shown),
@@ -96,7 +97,8 @@ def folders_delta(call: Call) -> Answer:
         return [folder_json(box, folder, immutable=call.immutable)] if folder else []
 
     def listing(after: int, limit: int) -> list[tuple[int, Json]]:
-        found = sorted(uid for uid in box.folders if uid > max(after, FIRST_FOLDER))[:limit]
+        inside = [uid for uid, folder in box.folders.items() if folder.parent]
+        found = sorted(uid for uid in inside if uid > after)[:limit]
         return [
             (uid, folder_json(box, box.folders[uid], immutable=call.immutable)) for uid in found
         ]
@@ -125,7 +127,7 @@ def _full(call: Call, mailbox: Mailbox, message: Message) -> Json:
 def _extended(call: Call, message: Message) -> Json:
     """`singleValueExtendedProperties`, of which size and message class are known."""
     expand = call.query.get("$expand", "").lower()
-    if "singlevalueextendedproperties" not in expand:
+    if EXTENDED.lower() not in expand:
         return {}
     found = []
     if _SIZE_PROPERTY in expand:
@@ -134,7 +136,7 @@ def _extended(call: Call, message: Message) -> Json:
     if _CLASS_PROPERTY in expand:
         value = mime_facts.item_class(message.content.mime())
         found.append({"id": "String 0x1a", "value": value})
-    return {"singleValueExtendedProperties": found}
+    return {EXTENDED: found}
 
 
 def _shown(call: Call, mailbox: Mailbox, messages: Iterable[Message]) -> Answer:
@@ -149,7 +151,7 @@ def _shown(call: Call, mailbox: Mailbox, messages: Iterable[Message]) -> Answer:
 def _selected(row: Json, names: tuple[str, ...]) -> Json:
     if not names:
         return row
-    keep = {*names, "id", "singleValueExtendedProperties"}
+    keep = {*names, "id", EXTENDED}
     return {name: value for name, value in row.items() if name in keep or name.startswith("@")}
 
 
@@ -158,7 +160,8 @@ def list_messages(call: Call) -> Answer:
     mailbox = call.user().mailbox
     if "folder" in call.params:
         return _shown(call, mailbox, mailbox.shown(folder_of(call)).values())
-    return _shown(call, mailbox, mailbox.messages.values())
+    inside = [f.messages.values() for f in mailbox.folders.values() if f.parent]
+    return _shown(call, mailbox, itertools.chain.from_iterable(inside))
 
 
 def messages_delta(call: Call) -> Answer:
@@ -210,7 +213,7 @@ def get_message(call: Call) -> Answer:
     row = _full(call, call.user().mailbox, message_of(call))
     answer = entity(call, row)
     if isinstance(answer.body, dict):
-        answer.body |= {n: row[n] for n in ("singleValueExtendedProperties",) if n in row}
+        answer.body |= {name: row[name] for name in (EXTENDED,) if name in row}
     return answer
 
 

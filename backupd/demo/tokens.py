@@ -78,7 +78,7 @@ class Cursor:
         listing: still in the full enumeration; else among the changes.
         position: the last number given out: of an object, or of a change.
         start: the change number from which the next round counts.
-        select: the properties asked for in the first request; empty for all.
+        select, expand: what the first request asked for; empty for all, and for nothing.
         page: pages given out in this round.
         span: the window of time that a calendar view was asked for.
     """
@@ -92,6 +92,7 @@ class Cursor:
     immutable: bool = False
     page: int = 0
     span: str = ""
+    expand: str = ""
 
 
 class CursorCodec:
