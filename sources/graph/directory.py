@@ -75,7 +75,8 @@ class Directory:
         Raises Refused: where only the sites are refused, after the last person.
         """
         if self._section.auth != "app":
-            yield self._person(self._client.ask(self._client.sdk.root.me, self._call("who we are")))
+            me = f"{self._client.base}/me?$select={','.join(USER)}"
+            yield self._person(self._client.follow(me, self._call("who we are")))
             return
         for some in _chunks(self._people()):
             yield from self._with_kinds(some)

@@ -70,6 +70,7 @@ class Scope(StrEnum):
 
 OURS = frozenset({Class.CREDENTIAL, Class.CONSENT, Class.APP, Class.CLIENT})
 THEIRS = frozenset({Class.ACCOUNT, Class.TENANT, Class.LICENCE})
+VERDICTS = OURS | THEIRS | {Class.GONE}
 RETRYABLE = frozenset({Class.TRANSIENT, Class.THROTTLED})
 
 BY_STATUS: Mapping[int, Class] = {
@@ -144,6 +145,8 @@ class Refusal:
         return Meaning(BY_STATUS.get(self.status, default))
 
     def _in_scope(self, known: Meaning, scope: Scope) -> Meaning:
+        if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR and known.kind in VERDICTS:
+            return Meaning(Class.TRANSIENT)  # a server in trouble judges nobody
         if known.kind is Class.GONE and scope in {Scope.SERVICE, Scope.DIRECTORY}:
             # "itemNotFound: User's mysite not found", "Requested site could not be found":
             # the same code as for a file, but what is missing is the whole drive.
@@ -340,7 +343,7 @@ def _wait(after: str) -> float | None:
 
 def _number(text: str) -> float | None:
     text = text.strip()
-    return float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text) else None
+    return float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text, re.ASCII) else None
 
 
 def _claims(challenge: str) -> str:

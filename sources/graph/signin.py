@@ -126,8 +126,8 @@ async def by_device_code(endpoint: Endpoint, scopes: str, prompt: Prompt) -> Map
         f"{start.get('user_code')}"
     )
     form = {"grant_type": DEVICE_CODE, "device_code": str(start.get("device_code"))}
-    pause = min(max(float(start.get("interval") or 5), 0.05), 60.0)
-    end = time.monotonic() + min(float(start.get("expires_in") or PATIENCE), PATIENCE)
+    pause = min(max(_seconds(start.get("interval"), 5.0), 0.05), 60.0)
+    end = time.monotonic() + min(_seconds(start.get("expires_in"), PATIENCE), PATIENCE)
     while time.monotonic() < end:
         await asyncio.sleep(pause)
         status, headers, body = await endpoint.post_once("token", form)
@@ -140,12 +140,7 @@ async def by_device_code(endpoint: Endpoint, scopes: str, prompt: Prompt) -> Map
     raise AuthError("The code was not entered in time.", hint="Try again.", reason="credential")
 
 
-async def by_browser(
-    endpoint: Endpoint,
-    scopes: str,
-    prompt: Prompt,
-    open_browser: Callable[[str], object] = webbrowser.open,
-) -> Mapping[str, str]:
+async def by_browser(endpoint: Endpoint, scopes: str, prompt: Prompt) -> Mapping[str, str]:
     """Authorization code with PKCE: the browser comes back to a port on this machine.
 
     Raises AuthError when the person declines or takes too long.
@@ -167,7 +162,7 @@ async def by_browser(
         }
         address = f"{endpoint.base}/authorize?{urlencode(query)}"
         prompt(f"To sign in, open this address in a browser on this machine:\n{address}")
-        await asyncio.to_thread(open_browser, address)
+        await asyncio.to_thread(webbrowser.open, address)
         came_back = await _in_time(answer)
     return {
         "grant_type": "authorization_code",
@@ -227,6 +222,10 @@ def _redeem(body: bytes, scopes: str) -> Mapping[str, str]:
             reason="client",
         )
     return {"grant_type": "refresh_token", "refresh_token": refresh, "scope": scopes}
+
+
+def _seconds(value: object, default: float) -> float:
+    return float(value) if isinstance(value, int | float) else default
 
 
 def _oauth_error(body: bytes) -> str:
