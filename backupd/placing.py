@@ -108,7 +108,7 @@ class Placer:
             return
         claimed: dict[tuple[int, str], str] = {}
         for work in batch.works:
-            work.about = self._source.describe(row.service, work.facts)
+            work.about = self._describe(row.service, work)
         places = [self._place(row, work, claimed) for work in batch.works]
         self._write_bytes([place for place in places if place.moved or place.draft])
         with self._catalog.transaction() as session:
@@ -121,6 +121,11 @@ class Placer:
                 self._put_into_ledger(row, failure)
             self._catalog.clear_journal()
             session.flush()
+
+    def _describe(self, service: Service, work: Work) -> Mapping[str, Any]:
+        """The shared words; a file's name is its listing's, wherever its facts come from."""
+        said = self._source.describe(service, work.facts)
+        return {**said, "name": work.item.name} if service is Service.FILES else said
 
     def _write_bytes(self, places: list[Place]) -> None:
         if places:

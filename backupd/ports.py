@@ -131,7 +131,7 @@ class Source(Protocol):
 
         mail: subject, received, sent, message_id, seen, flagged, answered, draft, categories ·
         calendar: subject, uid, start, modified, categories · contacts: subject, modified,
-        categories · files: name, created, modified. Times are RFC 3339; what is unknown is left out.
+        categories · files: created, modified (the name is the item's own). Times are RFC 3339; what is unknown is left out.
         """
         ...
 

@@ -158,7 +158,9 @@ def indexed(tree: Path, service: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every index line of a service in a restored tree, with the folder it speaks of."""
     base = tree / "files/.backupd/index" if service == "files" else tree / service
     for index in sorted(base.rglob("index.jsonl")):
-        folder = tree / "files" / index.parent.relative_to(base) if service == "files" else index.parent
+        folder = (
+            tree / "files" / index.parent.relative_to(base) if service == "files" else index.parent
+        )
         for line in index.read_text().splitlines():
             described = json.loads(line)
             if "sha256" in described:

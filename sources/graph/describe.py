@@ -55,13 +55,7 @@ def _contact(facts: Facts) -> dict[str, Any]:
 
 
 def _file(facts: Facts) -> dict[str, Any]:
-    times = facts.get("fileSystemInfo")
-    times = times if isinstance(times, dict) else {}
-    return {
-        "name": facts.get("name"),
-        "created": times.get("createdDateTime") or facts.get("createdDateTime"),
-        "modified": times.get("lastModifiedDateTime") or facts.get("lastModifiedDateTime"),
-    }
+    return {"created": facts.get("created"), "modified": facts.get("modified")}
 
 
 def _last_verb(facts: Facts) -> str | None:

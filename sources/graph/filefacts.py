@@ -18,7 +18,7 @@ def version(facts: Facts) -> str:
 def file_facts(item: Json) -> Facts:
     """What is worth keeping of a file; times are those of the file system where it has some."""
     system, file = mapping(item, "fileSystemInfo"), mapping(item, "file")
-    facts = {
+    return {  # every key each time: a listing that lost its hash must not inherit the old one
         "size": number(item, "size"),
         "quickXorHash": string(mapping(file, "hashes"), "quickXorHash"),
         "mimeType": string(file, "mimeType"),
@@ -29,7 +29,6 @@ def file_facts(item: Json) -> Facts:
         "createdBy": _who(mapping(item, "createdBy")),
         "modifiedBy": _who(mapping(item, "lastModifiedBy")),
     }
-    return {key: value for key, value in facts.items() if value not in {None, ""}}
 
 
 def _who(identities: Json) -> str:

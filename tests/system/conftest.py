@@ -24,7 +24,9 @@ def build(tmp_path: Path) -> Iterator[Build]:
         pytest.skip("restic is not installed")
     tenants: list[SimulatedTenant] = []
 
-    def make(*, accounts: list[str] | None = None, services: list[str] | None = None, **amount: Any) -> Household:
+    def make(
+        *, accounts: list[str] | None = None, services: list[str] | None = None, **amount: Any
+    ) -> Household:
         tenant = SimulatedTenant(7, **amount)
         tenant.start()
         tenants.append(tenant)

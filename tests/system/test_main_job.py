@@ -12,6 +12,8 @@ from household import Household, described, folder_names, indexed, sha, true_fil
 
 Build = Callable[..., Household]
 AMELIA = "amelia@harbourlight.example"
+HANDFUL = 12
+"""Requests an account costs beyond one for each collection: lists of folders, calendars, drives."""
 
 
 def mail_in(tree: Path) -> Counter[tuple[str, str]]:
@@ -20,6 +22,11 @@ def mail_in(tree: Path) -> Counter[tuple[str, str]]:
         (names[path.parent.parent.relative_to(tree).as_posix()], sha(path.read_bytes()))
         for path in (tree / "mail").rglob("*.eml")
     )
+
+
+def printable(text: str) -> str:
+    """iCalendar has no way to write a control character."""
+    return " ".join("".join(char for char in text if char >= " ").split())
 
 
 def test_restic_alone_gives_back_every_message_event_contact_and_file(
@@ -51,27 +58,35 @@ def test_files_come_back_under_their_own_names(build: Build, tmp_path: Path) -> 
         names[line["name"]] = line["sha256"]
     truth = true_files(house.tenant.state, "amelia")
     assert {path.rpartition("/")[2] for path in truth} == set(names)
-    plain = [path for path in truth if path.isascii() and path.replace("/", "").replace(" ", "").replace(".", "").isalnum()]
+    plain = [
+        path
+        for path in truth
+        if path.isascii() and path.replace("/", "").replace(" ", "").replace(".", "").isalnum()
+    ]
     assert plain
     for path in plain:
-        if not path.endswith((".", " ")):
+        if not path.endswith((".", " ")) and "twin" not in path:
             assert list((tree / "files").glob(f"*/{path}")), path
 
 
-def test_events_and_contacts_are_standard_and_carry_their_meaning(build: Build, tmp_path: Path) -> None:
+def test_events_and_contacts_are_standard_and_carry_their_meaning(
+    build: Build, tmp_path: Path
+) -> None:
     house = build(accounts=["amelia@*"], services=["calendar", "contacts"], people=1)
     house.backup()
     tree = house.restic_restore("amelia", tmp_path / "out")
     user = house.tenant.state.user("amelia")
     assert user.agenda is not None
     assert user.contacts is not None
-    wanted = Counter(event.data["subject"] for event in user.agenda.events.values())
+    wanted = Counter(
+        printable(event.data["subject"] or "") for event in user.agenda.events.values()
+    )
     found: Counter[str] = Counter()
     for path in (tree / "calendar").rglob("*.ics"):
         calendar = icalendar.Calendar.from_ical(path.read_bytes())
         assert "METHOD" not in calendar
         masters = [each for each in calendar.walk("VEVENT") if "RECURRENCE-ID" not in each]
-        found[str(masters[0]["SUMMARY"])] += 1
+        found[printable(str(masters[0].get("SUMMARY", "")))] += 1
     assert found == wanted
     cards = [vobject.readOne(path.read_text()) for path in (tree / "contacts").rglob("*.vcf")]
     people = Counter(contact.data["displayName"] for contact in user.contacts.contacts.values())
@@ -84,7 +99,11 @@ def test_every_folder_is_named_in_the_account_even_empty_ones(build: Build, tmp_
     tree = house.restic_restore("amelia", tmp_path / "out")
     mailbox = house.tenant.state.user("amelia").mailbox
     assert mailbox is not None
-    wanted = {mailbox.path(each) for each in mailbox.folders.values() if not each.is_search and each.parent}
+    wanted = {
+        mailbox.path(each)
+        for each in mailbox.folders.values()
+        if not each.is_search and each.parent
+    }
     assert wanted <= set(folder_names(tree, "mail").values())
     assert {gap["kind"] for gap in described(tree)["gaps"]} >= {"search-folder"}
     for path in folder_names(tree, "mail"):
@@ -92,24 +111,31 @@ def test_every_folder_is_named_in_the_account_even_empty_ones(build: Build, tmp_
 
 
 def test_a_second_run_without_changes_starts_no_restic_and_asks_little(build: Build) -> None:
-    house = build(accounts=["amelia@*", "sabine@*"], people=2)
+    house = build(accounts=["jean-baptiste@*", "sabine@*"], people=3)
     house.backup()
     house.restics()
     house.tenant.log.clear()
     run = house.backup()
-    assert run.exit_code in {0, 3}
+    assert run.exit_code == 0
     assert house.restics() == []
     assert all(outcome.snapshot and outcome.snapshot.unchanged for outcome in run.outcomes)
     collections = 0
-    for address in ("amelia", "sabine"):
+    for address in ("jean-baptiste", "sabine"):
         with house.home(f"{address}@harbourlight.example").reading() as catalog:
             collections += len(catalog.collections())
     asked = [each for each in house.tenant.log if each.door in {"graph", "login"}]
-    assert len(asked) <= collections + 2 * 12 + 5
+    assert len(asked) <= collections + 2 * HANDFUL
 
 
 def test_ten_new_messages_in_a_large_mailbox_cost_ten_fetches(build: Build) -> None:
-    house = build(accounts=["amelia@*"], services=["mail"], people=1, messages=0, oddities=False, bulk_messages=1500)
+    house = build(
+        accounts=["amelia@*"],
+        services=["mail"],
+        people=1,
+        messages=0,
+        oddities=False,
+        bulk_messages=1500,
+    )
     house.backup()
     house.tenant.log.clear()
     for number in range(10):
@@ -140,14 +166,20 @@ def test_a_moved_message_is_renamed_and_not_fetched_again(build: Build) -> None:
 
 def test_a_read_mark_changes_the_index_and_fetches_nothing(build: Build) -> None:
     house = build(accounts=["amelia@*"], services=["mail"], people=1, messages=3, oddities=False)
-    message = house.tenant.state.deliver("amelia", "inbox", b"Subject: unread\r\n\r\nx\r\n", isRead=False)
+    message = house.tenant.state.deliver(
+        "amelia", "inbox", b"Subject: unread\r\n\r\nx\r\n", isRead=False
+    )
     house.backup()
     house.tenant.state.flag("amelia", message, isRead=True)
     run = house.backup()
     assert run.outcomes[0].sync is not None
     tally = run.outcomes[0].sync.tallies["mail"]  # type: ignore[index]
     assert (tally.fetched, tally.updated) == (0, 1)
-    lines = [line for _, line in indexed(house.home(AMELIA).mirror_path, "mail") if line.get("subject") == "unread"]
+    lines = [
+        line
+        for _, line in indexed(house.home(AMELIA).mirror_path, "mail")
+        if line.get("subject") == "unread"
+    ]
     assert [line["seen"] for line in lines] == [True]
 
 
@@ -170,12 +202,18 @@ def test_renamed_folders_and_files_move_in_the_mirror_without_a_fetch(build: Bui
     mirror = house.home(AMELIA).mirror_path
     assert len(list(mirror.glob("mail/Inbox/After/*/*kept*"))) == 3
     assert not list(mirror.glob("mail/Inbox/Before"))
-    assert sorted(path.name for path in mirror.glob("files/*/New/deep/*")) == ["0.txt", "2.txt", "one.txt"]
+    assert sorted(path.name for path in mirror.glob("files/*/New/deep/*")) == [
+        "0.txt",
+        "2.txt",
+        "one.txt",
+    ]
     lines = dict(indexed(mirror, "files"))
     assert all(path.exists() for path in lines)
 
 
-def test_a_deleted_message_leaves_the_mirror_and_stays_in_older_snapshots(build: Build, tmp_path: Path) -> None:
+def test_a_deleted_message_leaves_the_mirror_and_stays_in_older_snapshots(
+    build: Build, tmp_path: Path
+) -> None:
     house = build(accounts=["amelia@*"], services=["mail"], people=1, messages=3, oddities=False)
     message = house.tenant.state.deliver("amelia", "inbox", b"Subject: doomed\r\n\r\nx\r\n")
     house.backup()
