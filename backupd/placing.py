@@ -23,6 +23,9 @@ BATCH_ITEMS = 250
 BATCH_BYTES = 256 << 20
 """Bytes after which a batch is closed early."""
 
+BATCH_SECONDS = 10.0
+"""Seconds after which a batch is closed early: so much work a crash may cost at a slow provider."""
+
 BATCH_FACTS = 4 << 20
 """Characters of facts after which a batch is closed early: this is what lies in memory."""
 
@@ -74,6 +77,7 @@ class Batch:
     failures: list[Failed] = field(default_factory=list)
     size: int = 0
     facts: int = 0
+    began: float = field(default_factory=time.monotonic)
 
     def take(self, work: Work, answer: Fetched | Failed) -> None:
         """Add an item with what fetching it came to."""
@@ -89,7 +93,9 @@ class Batch:
     def full(self) -> bool:
         """Whether to write it out before taking more."""
         items = len(self.works) + len(self.failures)
-        return items >= BATCH_ITEMS or self.size >= BATCH_BYTES or self.facts >= BATCH_FACTS
+        late = items > 0 and time.monotonic() - self.began >= BATCH_SECONDS
+        large = self.size >= BATCH_BYTES or self.facts >= BATCH_FACTS
+        return items >= BATCH_ITEMS or large or late
 
 
 class Placer:

@@ -65,7 +65,7 @@ def test_files_come_back_under_their_own_names(build: Build, tmp_path: Path) -> 
     ]
     assert plain
     for path in plain:
-        if not path.endswith((".", " ")) and "twin" not in path:
+        if not path.endswith((".", " ")) and "twin" not in path.casefold():
             assert list((tree / "files").glob(f"*/{path}")), path
 
 
@@ -90,7 +90,9 @@ def test_events_and_contacts_are_standard_and_carry_their_meaning(
     assert found == wanted
     cards = [vobject.readOne(path.read_text()) for path in (tree / "contacts").rglob("*.vcf")]
     people = Counter(contact.data["displayName"] for contact in user.contacts.contacts.values())
-    assert Counter(card.fn.value for card in cards) == people
+    assert len(cards) == people.total()
+    del people[""]  # a card must have some name: the company or the address stands in
+    assert not people - Counter(card.fn.value for card in cards)
 
 
 def test_every_folder_is_named_in_the_account_even_empty_ones(build: Build, tmp_path: Path) -> None:
