@@ -73,7 +73,9 @@ class Refused(Exception):
         self.headers = dict(headers or {})
 
     def answer(self) -> Answer:
-        """The refusal as it travels."""
+        """The refusal as it travels; without a code it has no body."""
+        if not self.code:
+            return Answer(b"", self.status, self.headers)
         error: Json = {"code": self.code, "message": self.message}
         error["innerError"] = {"code": self.inner} if self.inner else {}
         return Answer({"error": error}, self.status, self.headers)

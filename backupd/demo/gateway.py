@@ -147,6 +147,7 @@ class Gateway:
     def _admit(self, call: Call, mailbox: str) -> None:
         """Everything that can keep a request from its route."""
         work = workload(call.route)
+        odata.check_options(call.query, call.route)
         self.cutoffs.check_identity(call.identity)
         self.cutoffs.check_workload(work)
         if not any(role.startswith(work.permissions) for role in call.identity.roles | {""}):

@@ -14,7 +14,7 @@ from backupd.demo.changes import Change, ChangeLog, Refusal, Stream
 from backupd.demo.tokens import Cursor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -22,6 +22,7 @@ _KEYED = re.compile(r"(?P<name>[A-Za-z$.]+)\('(?P<key>.*)'\)")
 _CALLED = re.compile(r"(?:microsoft\.graph\.)?(?P<name>[A-Za-z]+)\((?P<args>[^']*(?:'.*')?)\)")
 _ARGUMENT = re.compile(r"(\w+)='([^']*)'")
 _SKIP = "$skip"
+_OPTIONS = frozenset({"$select", "$expand", "$top", "$skip", "$count", "$skiptoken", "$deltatoken"})
 EXTENDED = "singleValueExtendedProperties"
 _TAG = re.compile(r"<[^>]*>")
 
@@ -63,6 +64,15 @@ def canonical(route: str, params: dict[str, str]) -> str:
 def parse_query(text: str) -> dict[str, str]:
     """A query string as a mapping; a name given twice keeps its last value."""
     return dict(parse_qsl(text, keep_blank_values=True))
+
+
+def check_options(query: Mapping[str, str], route: str) -> None:
+    """Refuse what would be ignored here: a client must not trust an answer to half its question."""
+    known = _OPTIONS | ({"$orderby"} if route.endswith("/messages") else set())
+    unknown = [name for name in query if name.startswith("$") and name not in known]
+    if unknown:
+        message = f"The query option {unknown[0]} is not supported by the simulated tenant."
+        raise bad_request(message, "ErrorInvalidUrlQuery")
 
 
 def selection(call: Call) -> tuple[str, ...]:
@@ -123,7 +133,7 @@ def _top(call: Call, default: int, most: int) -> int:
         raise bad_request("The value of $top must be positive.", "ErrorInvalidParameter")
     if not top and call.preference("odata.maxpagesize"):
         top = call.max_page_size(most)
-    return top or default
+    return _bearable(call, top or default)
 
 
 def entity(call: Call, row: Json, what: str = "") -> Answer:
@@ -197,8 +207,15 @@ def delta(call: Call, feed: Feed, span: str = "") -> Answer:
 
 def _size(call: Call, feed: Feed) -> int:
     if feed.drive:
-        return call.number("$top", feed.default, feed.most)
-    return call.max_page_size(feed.most)
+        return _bearable(call, call.number("$top", feed.default, feed.most))
+    return _bearable(call, call.max_page_size(feed.most))
+
+
+def _bearable(call: Call, size: int) -> int:
+    """The size, unless the service has a day on which it cannot bear pages as long as that."""
+    if 0 < call.switches.page_limit < size:
+        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "", "")
+    return size
 
 
 def _rows(call: Call, feed: Feed, cursor: Cursor, size: int) -> tuple[list[Json], int, bool]:

@@ -140,9 +140,12 @@ def _extended(call: Call, message: Message) -> Json:
 
 
 def _shown(call: Call, mailbox: Mailbox, messages: Iterable[Message]) -> Answer:
-    """A list of messages, newest first; only those on the page are read."""
-    newest = sorted(messages, key=lambda message: (message.received, message.uid), reverse=True)
-    page, body = paged(call, newest)
+    """A list of messages, newest first unless `$orderby` says so; only those on the page are read."""
+    name, _, direction = call.query.get("$orderby", "receivedDateTime desc").partition(" ")
+    if name != "receivedDateTime" or direction not in {"", "asc", "desc"}:
+        raise bad_request("Messages are ordered by receivedDateTime here.", "ErrorInvalidUrlQuery")
+    ordered = sorted(messages, key=lambda m: (m.received, m.uid), reverse=direction == "desc")
+    page, body = paged(call, ordered)
     names = selection(call)
     body["value"] = [_selected(_full(call, mailbox, message), names) for message in page]
     return Answer(body)

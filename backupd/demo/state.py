@@ -147,6 +147,13 @@ class TenantState:
         self.user(who).mailbox.rewrite(self.message(who, message), StoredContent(mime))
 
     @_edit
+    def spoil(self, who: Who, message: Message | str, how: str = "corrupt") -> None:
+        """Make a message unreadable: `corrupt` (its `$value` is 500) or `page` (any page with it)."""
+        if how not in {"corrupt", "page"}:
+            raise ValueError(f"a message can be corrupt, or spoil its page; not {how!r}")
+        self.message(who, message).fault = how
+
+    @_edit
     def move_message(self, who: Who, message: Message | str, folder: MailFolder | str) -> Message:
         """Move a message; it gets another default id."""
         mailbox = self.user(who).mailbox

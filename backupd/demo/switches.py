@@ -12,6 +12,7 @@ class Switches:
     Attributes:
         page_size: rows on a page when the client names no size.
         latency: seconds that every Graph answer takes, so that requests overlap.
+        page_limit: rows above which a page ends in 503 with an empty body; 0 for no limit.
         empty_page_every: every n-th page of a round is empty but has a next link; 0 for never.
         replay_every: every n-th page repeats the last row of the one before; 0 for never.
         sparse_updates: an update of a known message carries only what changed.
@@ -37,6 +38,7 @@ class Switches:
 
     page_size: int = 10
     latency: float = 0.001
+    page_limit: int = 0
     empty_page_every: int = 5
     replay_every: int = 3
     sparse_updates: bool = True

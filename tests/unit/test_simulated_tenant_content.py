@@ -160,7 +160,7 @@ def test_one_message_can_spoil_a_page(client: TenantClient) -> None:
     state = client.tenant.state
     spoilt = state.deliver(WHO, "junkemail", b"Subject: spoilt\r\n\r\n")
     state.deliver(WHO, "junkemail", b"Subject: good\r\n\r\n")
-    spoilt.fault = "page"
+    state.spoil(WHO, spoilt, "page")
     path = f"{BASE}/mailFolders/junkemail/messages"
     assert client.get(path).json()["error"]["code"] == "ErrorContentConversionFailed"
     assert client.get(f"{path}?$top=1").json()["value"][0]["subject"] == "good"

@@ -96,6 +96,37 @@ def test_the_selection_is_remembered_by_the_cursor(client: TenantClient) -> None
     assert [set(row) for row in rows] == [{"@odata.type", "@odata.etag", "id", "subject"}]
 
 
+def test_what_was_expanded_is_remembered_by_the_cursor(client: TenantClient) -> None:
+    expand = "$expand=singleValueExtendedProperties($filter=id eq 'Integer 0x0E08')"
+    rows = client.rows(inbox(client, f"?$select=id&{expand}"), Prefer="odata.maxpagesize=2")
+    assert len(rows) > 2
+    sizes = {row["singleValueExtendedProperties"][0]["id"] for row in rows}
+    assert sizes == {"Integer 0xe08"}
+
+
+def test_an_option_that_would_be_ignored_is_refused(client: TenantClient) -> None:
+    answer = client.get(inbox(client, "?$orderby=receivedDateTime"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "ErrorInvalidUrlQuery")
+
+
+def test_lists_are_newest_first_unless_told_otherwise(client: TenantClient) -> None:
+    path = inbox(client).removesuffix("/delta") + "?$select=receivedDateTime&$top=50"
+    usual = [row["receivedDateTime"] for row in client.rows(path)]
+    oldest = [row["receivedDateTime"] for row in client.rows(f"{path}&$orderby=receivedDateTime")]
+    assert usual == sorted(usual, reverse=True)
+    assert oldest == usual[::-1]
+    assert client.get(f"{path}&$orderby=subject").status_code == 400
+
+
+def test_pages_can_be_too_long_to_bear(client: TenantClient) -> None:
+    client.tenant.switches.page_limit = 50
+    path = inbox(client, "?$select=id")
+    refused = client.get(path, Prefer="odata.maxpagesize=500")
+    assert (refused.status_code, refused.content) == (503, b"")
+    assert client.get(path, Prefer="odata.maxpagesize=50").status_code == 200
+    assert client.get(f"{path.replace('/delta', '')}&$top=51").status_code == 503
+
+
 def test_an_update_is_sparse_and_a_deletion_is_removed(client: TenantClient) -> None:
     _, link = client.round(inbox(client))
     first, second, *_ = messages(client)
