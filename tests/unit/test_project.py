@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -98,6 +99,29 @@ def test_the_runtime_lock_is_part_of_the_development_lock() -> None:
 def test_a_module_says_what_it_is_for(path: Path) -> None:
     text = path.read_text("utf-8")
     assert not text.strip() or ast.get_docstring(ast.parse(text))
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    """What comes along with another library today may be gone tomorrow."""
+    declared = [re.split(r"[><=~!;\[ ]", each)[0] for each in PROJECT["dependencies"]]
+    known = set(PACKAGES).union(sys.stdlib_module_names, *map(_provided, declared))
+    undeclared = {
+        f"{path.relative_to(ROOT)}: {name}" for path in modules() for name in _imports(path) - known
+    }
+    assert sorted(undeclared) == []
+
+
+def _provided(library: str) -> set[str]:
+    """The names that can be imported once `library` is installed."""
+    paths = (distribution(library).read_text("RECORD") or "").splitlines()
+    return {re.split(r"[/,]", each)[0].removesuffix(".py") for each in paths}
+
+
+def _imports(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
+    plain = {name.name for each in nodes if isinstance(each, ast.Import) for name in each.names}
+    from_ = {each.module or "" for each in nodes if isinstance(each, ast.ImportFrom)}
+    return {each.partition(".")[0] for each in plain | from_}
 
 
 def test_tests_never_shadow_the_packages_they_test() -> None:
