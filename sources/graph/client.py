@@ -3,6 +3,14 @@
 Everything asynchronous of this source runs on the one loop that `Client` owns. Requests that
 happen once a page are built by the SDK (`sdk`); links that the server hands out are followed
 verbatim; the bytes of messages and files are read straight from the pool.
+
+The pool is aiohttp's, for both. `benchmarks/transport.py` measured CPU time of the client alone
+(2 cores, Python 3.11, 32 KiB messages written to a file, 64 MiB downloads):
+
+    aiohttp              0.69 ms a message     0.9 ms a MiB
+    httpx over aiohttp   1.29 ms a message     2.2 ms a MiB
+    httpx                2.61 ms a message     3.2 ms a MiB
+    GraphSource.fetch    0.73 ms a message     (1.1 to 1.3 times the bare aiohttp loop)
 """
 
 from __future__ import annotations
@@ -17,6 +25,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import aiohttp
 import httpx
@@ -371,7 +380,7 @@ async def _open_session(headers: Mapping[str, str]) -> aiohttp.ClientSession:
         headers=headers,
         timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIME, sock_read=SILENCE),
         read_bufsize=1 << 18,
-        trust_env=True,
+        trust_env=bool(getproxies()),  # it costs two thread hops a request to look
     )
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from graph_desk import Desk, open_desk
@@ -15,6 +13,10 @@ from backupd.demo.tenant import SimulatedTenant
 from backupd.errors import AuthError, ItemGone
 from backupd.model import AccountKind, Collection, Folder, Gap, Gone, Item, Service
 from backupd.ports import Fetched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
