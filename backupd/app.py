@@ -105,6 +105,7 @@ class App:
     def vaults(self, home: Home) -> list[Vault]:
         """The vaults of an account, one a storage."""
         restic, source = self.restic, home.folder.parent.name
+        restic.require()
         return [
             vault_of(storage, restic, self.config.state_dir, source, home.address)
             for storage in self.config.storage.values()

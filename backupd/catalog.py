@@ -288,7 +288,8 @@ class Catalog:
     def files_expected(self) -> int:
         """How many files the mirror must hold: items, their index files, account.json, README."""
         items = self.totals()[0]
-        return items + self._session.connection().execute(text(_COUNT_INDEXES)).scalar_one() + 2
+        indexes = self._session.connection().execute(text(_COUNT_INDEXES)).scalar_one()
+        return items + int(indexes) + 2
 
     def count(self, service: Service, state: int) -> int:
         """How many items of a service are in a state."""

@@ -209,7 +209,7 @@ class VaultContents(Contents):
                 path = member.name.strip("/")
                 shelf = self._shelf(path)
                 content = tar.extractfile(member) if member.isfile() else None
-                tar.members = []  # type: ignore[assignment]  # else it remembers every one
+                cast("Any", tar).members = []  # else it remembers every one
                 if content is None or shelf is None or shelf.path not in wanted:
                     continue
                 parcel = self.parcel(path)

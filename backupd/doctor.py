@@ -33,6 +33,7 @@ def examine(app: App) -> Iterator[Finding]:
 
 def _restic(app: App) -> Iterator[Finding]:
     try:
+        app.restic.require()
         version = ".".join(map(str, app.restic.version))
     except BackupdError as error:
         yield _error("restic", error)

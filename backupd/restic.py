@@ -64,7 +64,7 @@ class Restic:
 
     @cached_property
     def version(self) -> tuple[int, ...]:
-        """Its version. Raises UserError when it is too old, or is no restic."""
+        """Its version. Raises UserError when it is no restic."""
         said = subprocess.run(
             [self.path, "version"], capture_output=True, text=True, check=False
         ).stdout
@@ -75,15 +75,17 @@ class Restic:
                 hint="`restic version` must answer with its version.",
                 reason="no-restic",
             )
-        version = tuple(int(part) for part in match.groups())
-        if version < OLDEST:
-            needed = ".".join(map(str, OLDEST))
+        return tuple(int(part) for part in match.groups())
+
+    def require(self) -> None:
+        """Raises UserError when there is no restic that can be used."""
+        if self.version < OLDEST:
+            needed, found = (".".join(map(str, each)) for each in (OLDEST, self.version))
             raise UserError(
-                f"restic {'.'.join(match.groups())} is too old: {needed} or later is needed.",
+                f"restic {found} is too old: {needed} or later is needed.",
                 hint="Install a newer restic and set `restic` in the configuration to its path.",
                 reason="old-restic",
             )
-        return version
 
     def knows(self, command: str, option: str) -> bool:
         """Whether a command has an option, by the binary's own word."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from typing import cast
 
-import click
 import typer
 
 from backupd import __version__
@@ -22,6 +22,9 @@ HELP = """Continuous backup of Microsoft 365 into restic, and restore to somewhe
 
 On the day Microsoft is gone: `backupd status`, then `backupd restore --to TARGET --account ADDRESS`.
 """
+
+UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
+"""The parser's own complaint: typer names only its special cases."""
 
 app = typer.Typer(
     name="backupd",
@@ -67,15 +70,14 @@ def main() -> None:
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
         code = app(args=arguments, standalone_mode=False)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         show_error(
             "interrupted", "Nothing that was saved is lost; run it again.", 1, as_json=as_json
         )
         sys.exit(1)
-    except click.ClickException as error:
-        show_error(
-            error.format_message(), "backupd --help lists commands and options.", 2, as_json=as_json
-        )
+    except UsageError as error:
+        told = str(getattr(error, "message", error))
+        show_error(told, "backupd --help lists commands and options.", 2, as_json=as_json)
         sys.exit(2)
     except BackupdError as error:
         if debug:

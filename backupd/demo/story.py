@@ -10,18 +10,22 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from backupd.app import App, Run
 from backupd.config import load
 from backupd.contents import Selection
 from backupd.demo.tenant import SimulatedTenant
 from backupd.errors import UserError
-from backupd.home import Home
 from backupd.mirror import hash_file
 from backupd.restore import RestoreResult, restore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from backupd.home import Home
 
 CONFIG = """\
 state_dir = "{folder}/state"
