@@ -9,9 +9,9 @@ from typing import Any
 
 from backupd import names
 from backupd.catalog import Catalog, dumps, loads
+from backupd.catalog.rows import FolderRow, ItemRow
 from backupd.mirror import Mirror
 from backupd.model import Account, Service
-from backupd.rows import FolderRow, ItemRow
 from backupd.tree import index_path
 
 FORMAT = 1

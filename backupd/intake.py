@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from backupd.catalog import Catalog, loads
+from backupd.catalog.rows import MISSING, FolderRow
 from backupd.errors import ItemGone
 from backupd.index import render_dirty
 from backupd.mirror import Mirror
 from backupd.model import Account, Collection, Folder, Gap, Gone, Item, Page, Service
 from backupd.placing import Batch, Placer, Tally, Work, gap_row, id_of, scope_of
 from backupd.ports import Failed, Fetched, Source
-from backupd.rows import MISSING, FolderRow
 from backupd.tree import Tree
 
 

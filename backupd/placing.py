@@ -9,12 +9,12 @@ from typing import Any, cast
 
 from backupd import names
 from backupd.catalog import Catalog, dumps, loads
+from backupd.catalog.rows import HELD, FolderRow, GapRow, ItemRow, RetryRow
 from backupd.errors import BackupdError, ItemGone
 from backupd.index import shard_of
 from backupd.mirror import FileDraft, Mirror
 from backupd.model import Gap, Item, Service
 from backupd.ports import Failed, Fetched, Source
-from backupd.rows import HELD, FolderRow, GapRow, ItemRow, RetryRow
 from backupd.tree import Tree
 
 BATCH_ITEMS = 250

@@ -7,11 +7,11 @@ at; nothing is searched. Afterwards mirror and catalog agree again.
 from __future__ import annotations
 
 from backupd.catalog import Catalog
+from backupd.catalog.rows import JournalRow
 from backupd.index import render_dirty
 from backupd.mirror import Mirror
 from backupd.model import Service
 from backupd.removal import finish_removals
-from backupd.rows import JournalRow
 
 
 def recover(catalog: Catalog, mirror: Mirror) -> None:

@@ -7,13 +7,13 @@ that is killed between them goes on where it was.
 from __future__ import annotations
 
 from backupd.catalog import Catalog
+from backupd.catalog.rows import GONE, HELD, LEAVING, MISSING, ItemRow
 from backupd.errors import GuardTripped
 from backupd.guard import Guard
 from backupd.index import render_dirty, shard_of
 from backupd.mirror import Mirror
 from backupd.model import Account, Service
 from backupd.ports import Source
-from backupd.rows import GONE, HELD, LEAVING, MISSING, ItemRow
 from backupd.tree import Tree
 
 CHUNK = 500

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from backupd.catalog import Catalog
+from backupd.catalog.rows import FolderRow
 from backupd.errors import BackupdError, UserError
 from backupd.guard import Guard
 from backupd.home import Home
@@ -23,7 +24,6 @@ from backupd.placing import Tally, gap_of_service, id_of
 from backupd.ports import Source
 from backupd.recovery import recover
 from backupd.removal import settle
-from backupd.rows import FolderRow
 from backupd.tree import Tree
 
 Progress = Callable[[Account, Service, str, Tally], None]

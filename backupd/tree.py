@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 
 from backupd import names
 from backupd.catalog import Catalog, dumps
+from backupd.catalog.rows import FolderRow
 from backupd.mirror import Mirror
 from backupd.model import Collection, Folder, Service
-from backupd.rows import FolderRow
 
 INDEX_ROOT = "files/.backupd/index"
 """Where the index of drives lies: inside a drive every name belongs to the user."""

@@ -14,12 +14,12 @@ from rich.console import Console
 
 from backupd.app import App
 from backupd.catalog import Catalog, loads
+from backupd.catalog.rows import FolderRow, ItemRow
 from backupd.cli.output import Context, age, emit, printable, size, table
 from backupd.doctor import examine
 from backupd.errors import UserError
 from backupd.home import Home
 from backupd.ports import Finding
-from backupd.rows import FolderRow, ItemRow
 from backupd.status import AccountStatus, status_of
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]

@@ -1,0 +1,33 @@
+"""What we hold of one account and where it came from: one SQLite file beside the mirror.
+
+One writer (the account's lock sees to that), any number of readers. The mirror can be read
+without the catalog and the catalog rebuilt from the mirror; what only the catalog knows are
+cursors, the journal of a change under way and the retry ledger.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from backupd.catalog.folders import Folders
+from backupd.catalog.items import Items
+from backupd.catalog.ledger import Ledger
+from backupd.model import Facts
+
+__all__ = ["Catalog", "dumps", "loads"]
+
+
+class Catalog(Folders, Items, Ledger):
+    """Everything the catalog knows of one account."""
+
+
+def dumps(facts: Facts) -> str:
+    """Facts as one line of JSON that equal facts always give."""
+    return json.dumps(dict(facts), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def loads(line: str) -> dict[str, Any]:
+    """The facts of a row."""
+    facts: dict[str, Any] = json.loads(line)
+    return facts

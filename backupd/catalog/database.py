@@ -1,0 +1,178 @@
+"""The open SQLite file: one writer, durable transactions, migrations by version number."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.pool import StaticPool
+from sqlmodel import Session, SQLModel, create_engine, select
+
+from backupd.catalog.rows import SCHEMA, Meta
+from backupd.errors import BackupdError, IntegrityError, UserError
+
+CHUNK = 500
+"""Values in one SQL `IN (…)`: well below SQLite's limit of variables."""
+
+
+class Database:
+    """The open file. Not thread-safe; each thread opens its own."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open, create or migrate. Raises UserError for a newer schema, IntegrityError for damage."""
+        self.path = path
+        self._engine = _engine(path, read_only=read_only)
+        try:
+            self._migrate(read_only=read_only)
+        except DatabaseError as error:
+            self._engine.dispose()
+            raise _unusable(path, error) from error
+        self._session = Session(self._engine, expire_on_commit=False, autoflush=False)
+        self._changed = False
+        self._stale: set[tuple[int, str]] = set()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._session.close()
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """All of it durable at the end, or none of it."""
+        try:
+            yield self._session
+            self._write_marks()
+            self._session.commit()
+        except DatabaseError as error:
+            self._session.rollback()
+            raise _as_disk_error(self.path, error) from error
+        except BaseException:
+            self._session.rollback()
+            raise
+        finally:
+            self._changed = False
+            self._stale.clear()
+            self._session.expunge_all()
+
+    def _write_marks(self) -> None:
+        """The revision and the stale index files, once for all that a transaction did."""
+        connection = self._session.connection()
+        if self._changed:
+            connection.execute(text(_RAISE_REVISION))
+        for folder, shard in self._stale:
+            connection.execute(text(_MARK_DIRTY), {"folder": folder, "shard": shard})
+
+    @property
+    def session(self) -> Session:
+        """For reading outside a transaction."""
+        return self._session
+
+    def _migrate(self, *, read_only: bool) -> None:
+        with self._engine.connect() as connection:
+            found = connection.execute(text("PRAGMA user_version")).scalar_one()
+        if found > SCHEMA:
+            raise UserError(
+                f"{self.path} was written by a newer backupd (schema {found}, this one knows {SCHEMA}).",
+                hint="Run the newer version again. Nothing was changed.",
+                reason="newer-catalog",
+            )
+        if read_only:
+            return
+        for number in range(found, SCHEMA):
+            with self._engine.begin() as connection:
+                MIGRATIONS[number](connection)
+                connection.execute(text(f"PRAGMA user_version = {number + 1}"))
+
+    def get(self, key: str, default: str = "") -> str:
+        """A single value."""
+        found = self._session.exec(select(Meta.value).where(Meta.key == key)).first()
+        return default if found is None else found
+
+    def put(self, key: str, value: str) -> None:
+        """Set a single value, inside a transaction."""
+        self._session.merge(Meta(key=key, value=value))
+
+    @property
+    def revision(self) -> int:
+        """Goes up with every change of what the mirror holds."""
+        return int(self.get("revision", "0"))
+
+    def touched(self) -> None:
+        """This transaction changes what the mirror holds."""
+        self._changed = True
+
+    def mark_dirty(self, places: Iterable[tuple[int, str]]) -> None:
+        """Remember that these index files must be written again, inside a transaction."""
+        self._stale.update(places)
+
+
+_RAISE_REVISION = """
+INSERT INTO meta (key, value) VALUES ('revision', '1')
+ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
+"""
+
+_MARK_DIRTY = "INSERT OR IGNORE INTO dirtyrow (folder, shard) VALUES (:folder, :shard)"
+
+
+def _create(connection: Any) -> None:
+    SQLModel.metadata.create_all(connection)
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (_create,)
+"""From schema N to N + 1, by position."""
+
+
+def _engine(path: Path, *, read_only: bool) -> Engine:
+    address = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False),
+        poolclass=StaticPool,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _: object) -> None:
+        if not read_only:
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # a committed cursor must survive a power cut
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    return engine
+
+
+def _unusable(path: Path, error: DatabaseError) -> BackupdError:
+    cause = str(error.orig)
+    if "full" in cause or "readonly" in cause or "unable to open" in cause:
+        return UserError(
+            f"Cannot open {path}: {cause}.",
+            hint="Check free space, the owner of the state directory and its permissions.",
+        )
+    return IntegrityError(
+        f"{path} is damaged: {cause}.",
+        hint="Move it aside: the next sync builds it anew from the source; snapshots are not affected.",
+    )
+
+
+def _as_disk_error(path: Path, error: DatabaseError) -> Exception:
+    """A full disk is a full disk, whoever met it first."""
+    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL":
+        return OSError(errno.ENOSPC, "No space left on device", str(path))
+    return error
+
+
+def chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Values in groups that fit into one statement."""
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]

@@ -1,0 +1,189 @@
+"""Items: what the mirror holds, and in which state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import func, text
+from sqlmodel import delete, select, update
+
+from backupd.catalog.database import CHUNK, Database, chunks
+from backupd.catalog.rows import HELD, MISSING, FolderRow, GapRow, ItemRow, RetryRow
+from backupd.model import Service
+
+
+class Items(Database):
+    """What the catalog knows of items."""
+
+    def items(
+        self,
+        *,
+        service: Service | None = None,
+        folder: int | None = None,
+        state: int | None = None,
+        shard: str = "",
+        limit: int | None = None,
+    ) -> Iterator[ItemRow]:
+        """Items in the order of their names, a few at a time in memory."""
+        query = select(ItemRow)
+        if service is not None:
+            query = query.where(ItemRow.service == service)
+        if folder is not None:
+            query = query.where(ItemRow.folder == folder)
+        if state is not None:
+            query = query.where(ItemRow.state == state)
+        if shard:
+            query = query.where(ItemRow.name >= shard + "/", ItemRow.name < shard + "0")
+        query = query.order_by(ItemRow.folder, ItemRow.name).limit(limit)  # type: ignore[arg-type]
+        for row in self._session.exec(query.execution_options(yield_per=CHUNK)):
+            yield row
+            self._session.expunge(row)
+
+    def items_by_id(self, collection: int, ids: Sequence[str]) -> dict[str, ItemRow]:
+        """The items of a collection by the source's ids."""
+        found: dict[str, ItemRow] = {}
+        for some in chunks(ids):
+            query = select(ItemRow).where(
+                ItemRow.collection == collection,
+                ItemRow.source_id.in_(some),  # type: ignore[attr-defined]
+            )
+            found.update((row.source_id, row) for row in self._session.exec(query))
+        return found
+
+    def items_by_key(self, service: Service, scope: int, keys: Sequence[str]) -> dict[str, ItemRow]:
+        """Items by their stable keys, wherever they lie now."""
+        found: dict[str, ItemRow] = {}
+        for some in chunks(keys):
+            query = select(ItemRow).where(
+                ItemRow.service == service,
+                ItemRow.scope == scope,
+                ItemRow.key.in_(some),  # type: ignore[attr-defined]
+            )
+            found.update((row.key, row) for row in self._session.exec(query))
+        return found
+
+    def item_at(self, path: str) -> ItemRow | None:
+        """The item that a mirror path belongs to."""
+        parts = path.split("/")
+        for cut in range(len(parts) - 1, 0, -1):
+            folder = self._session.exec(
+                select(FolderRow.id).where(FolderRow.path == "/".join(parts[:cut]))
+            ).first()
+            if folder is not None:
+                query = select(ItemRow).where(ItemRow.folder == folder)
+                return self._session.exec(
+                    query.where(ItemRow.name == "/".join(parts[cut:]))
+                ).first()
+        return None
+
+    def names_path(self, path: str) -> bool:
+        """Whether an item or a folder of the catalog lies at a mirror path."""
+        folder = select(FolderRow.id).where(FolderRow.path == path)
+        return self._session.exec(folder).first() is not None or self.item_at(path) is not None
+
+    def missing(self, service: Service, *, after: int, limit: int) -> list[ItemRow]:
+        """Missing items by row number, for going through them in steps."""
+        query = select(ItemRow).where(
+            ItemRow.service == service,
+            ItemRow.state == MISSING,
+            ItemRow.id > after,  # type: ignore[operator]
+        )
+        return list(self._session.exec(query.order_by(ItemRow.id).limit(limit)))  # type: ignore[arg-type]
+
+    def hashes(self, collection: FolderRow) -> Iterator[tuple[str, str, int]]:
+        """Key, SHA-256 and size of every item of a collection, in the order of the keys."""
+        query = select(ItemRow.key, ItemRow.sha256, ItemRow.size)
+        query = query.where(ItemRow.collection == collection.id).order_by(ItemRow.key)
+        yield from self._session.exec(query.execution_options(yield_per=CHUNK))
+
+    def held(self, collection: int) -> int:
+        """How many items of a collection are in the mirror or in the retry ledger."""
+        items = select(func.count()).where(ItemRow.collection == collection, ItemRow.state == HELD)
+        waiting = select(func.count()).where(
+            RetryRow.collection == collection,
+            RetryRow.source_id.not_in(  # type: ignore[attr-defined]
+                select(ItemRow.source_id).where(ItemRow.collection == collection)
+            ),
+        )
+        return self._session.exec(items).one() + self._session.exec(waiting).one()
+
+    def totals(self, service: Service | None = None) -> tuple[int, int]:
+        """Items and bytes in the mirror."""
+        query = select(func.count(), func.coalesce(func.sum(ItemRow.size), 0)).select_from(ItemRow)
+        if service:
+            query = query.where(ItemRow.service == service)
+        count, size = self._session.exec(query).one()
+        return count, size
+
+    def files_expected(self) -> int:
+        """How many files the mirror must hold: items, their index files, account.json, README."""
+        items = self.totals()[0]
+        indexes = self._session.connection().execute(text(_COUNT_INDEXES)).scalar_one()
+        return items + int(indexes) + 2
+
+    def count(self, service: Service, state: int) -> int:
+        """How many items of a service are in a state."""
+        query = select(func.count()).where(ItemRow.service == service, ItemRow.state == state)
+        return self._session.exec(query).one()
+
+    def absent(self) -> int:
+        """Items that the source no longer lists and that are still here."""
+        query = select(func.count()).select_from(ItemRow).where(ItemRow.state != HELD)
+        return self._session.exec(query).one()
+
+    def notes(self) -> dict[str, int]:
+        """How many items were had in another way than usual, by note."""
+        query = select(ItemRow.note, func.count()).where(ItemRow.note != "").group_by(ItemRow.note)
+        return dict(self._session.exec(query).all())
+
+    def miss_unseen(self, collection: FolderRow) -> None:
+        """After a full listing: what it did not mention is missing, or no longer to be retried."""
+        self._session.exec(
+            update(ItemRow)
+            .where(
+                ItemRow.collection == collection.id,  # type: ignore[arg-type]
+                ItemRow.round < collection.round,  # type: ignore[arg-type]
+                ItemRow.state == HELD,  # type: ignore[arg-type]
+            )
+            .values(state=MISSING)
+        )
+        self._session.exec(
+            delete(RetryRow).where(
+                RetryRow.collection == collection.id,  # type: ignore[arg-type]
+                RetryRow.round < collection.round,  # type: ignore[arg-type]
+            )
+        )
+
+    def miss_all(self, collection: int) -> None:
+        """The collection itself is gone: so is what it held, unless it turns up elsewhere."""
+        self._session.exec(
+            update(ItemRow)
+            .where(ItemRow.collection == collection, ItemRow.state == HELD)  # type: ignore[arg-type]
+            .values(state=MISSING)
+        )
+
+    def keep_listed(self, collection: int, source_id: str, round_: int) -> None:
+        """An item that failed was listed all the same: what we hold of it stays; in a transaction."""
+        chosen = (ItemRow.collection == collection, ItemRow.source_id == source_id)
+        self._session.exec(update(ItemRow).where(*chosen).values(round=round_))  # type: ignore[arg-type]
+
+    def move_state(self, service: Service, was: int, now: int) -> None:
+        """Every item of a service in one state goes into another, inside a transaction."""
+        chosen = (ItemRow.service == service, ItemRow.state == was)
+        self._session.exec(update(ItemRow).where(*chosen).values(state=now))  # type: ignore[arg-type]
+
+    def drop_items(self, rows: Sequence[ItemRow]) -> None:
+        """Forget items with their gaps and retries, inside a transaction."""
+        for row in rows:
+            gaps = (GapRow.collection == row.collection, GapRow.owner == row.key)
+            self._session.exec(delete(GapRow).where(*gaps))  # type: ignore[arg-type]
+            self._session.exec(delete(ItemRow).where(ItemRow.id == row.id))  # type: ignore[arg-type]
+
+
+_COUNT_INDEXES = """
+SELECT (SELECT COUNT(DISTINCT folder || '/' || substr(name, 1, instr(name, '/')))
+        FROM itemrow WHERE service = 'MAIL')
+     + (SELECT COUNT(*) FROM (
+            SELECT DISTINCT folder FROM itemrow WHERE service <> 'MAIL'
+            UNION SELECT parent FROM folderrow WHERE service = 'FILES' AND collection IS NOT NULL))
+"""
