@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -80,7 +81,7 @@ class App:
 
     # -- where things are ---------------------------------------------------------------------
 
-    @property
+    @cached_property
     def restic(self) -> Restic:
         """The configured restic."""
         return Restic(self.config.restic)
@@ -105,7 +106,6 @@ class App:
     def vaults(self, home: Home) -> list[Vault]:
         """The vaults of an account, one a storage."""
         restic, source = self.restic, home.folder.parent.name
-        restic.require()
         return [
             vault_of(storage, restic, self.config.state_dir, source, home.address)
             for storage in self.config.storage.values()

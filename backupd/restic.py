@@ -151,6 +151,7 @@ class Repository:
 
         Leaving early stops the command.
         """
+        self.restic.require()
         with tempfile.TemporaryFile() as complaints:
             process = subprocess.Popen(
                 [self.restic.path, *arguments],
