@@ -1,0 +1,148 @@
+"""A restore adds, proves, and can be repeated."""
+
+from __future__ import annotations
+
+import json
+import mailbox
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from household import Household, true_mail
+
+Build = Callable[..., Household]
+AMELIA = "amelia@harbourlight.example"
+
+
+@pytest.fixture
+def house(build: Build) -> Household:
+    house = build(accounts=["amelia@*"], people=1, messages=12)
+    assert house.backup().exit_code == 0
+    return house
+
+
+def restore(house: Household, target: Path, *more: str, code: int = 0) -> dict[str, Any]:
+    said = house.command("restore", "--to", f"folder:{target}", "--json", *more)
+    assert said.returncode == code, said.stdout + said.stderr
+    answer: dict[str, Any] = json.loads(said.stdout)
+    return answer
+
+
+@pytest.mark.parametrize("origin", ["mirror", "vault"])
+def test_everything_is_proven_and_a_second_run_adds_nothing(
+    house: Household, tmp_path: Path, origin: str
+) -> None:
+    first = restore(house, tmp_path / "out", "--from", origin)["restore"]
+    assert set(first["states"]) == {"restored"}
+    assert first["proven"] == sum(first["expected"].values()) == first["states"]["restored"]
+    before = sorted(tmp_path.rglob("*"))
+    second = restore(house, tmp_path / "out", "--from", origin)["restore"]
+    assert second["states"] == {"present": first["proven"]}
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_vault_alone_is_enough(house: Household, tmp_path: Path) -> None:
+    expected = len(true_mail(house.tenant.state, "amelia"))
+    shutil.rmtree(house.home(AMELIA).mirror_path)
+    house.tenant.cut_off("tenant_deleted")
+    result = restore(house, tmp_path / "out", "--only", "mail")["restore"]
+    assert result["proven"] >= expected
+
+
+def test_mail_programs_open_what_was_restored(house: Household, tmp_path: Path) -> None:
+    message = house.tenant.state.deliver(
+        "amelia", "inbox", b"Subject: seen\r\n\r\nx\r\n", isRead=True
+    )
+    house.backup()
+    restore(house, tmp_path / "out", "--only", "mail")
+    inbox = mailbox.Maildir(str(tmp_path / "out/mail/Inbox"), create=False)
+    found = [each for each in inbox if each["Subject"] == "seen"]
+    assert len(found) == 1
+    assert "S" in found[0].get_flags()
+    house.tenant.state.flag("amelia", message, isRead=False)
+    house.backup()
+    again = restore(house, tmp_path / "out", "--only", "mail")["restore"]
+    assert set(again["states"]) == {"present"}, "a changed flag makes no second copy"
+
+
+def test_a_file_of_the_user_is_never_overwritten(house: Household, tmp_path: Path) -> None:
+    restore(house, tmp_path / "one", "--only", "files")
+    some = next(path for path in (tmp_path / "one").rglob("*") if path.is_file())
+    mine = tmp_path / "two" / some.relative_to(tmp_path / "one")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    result = restore(house, tmp_path / "two", "--only", "files")["restore"]
+    assert mine.read_text() == "mine"
+    assert result["proven"] == sum(result["states"].values())
+
+
+def test_a_folder_or_a_moment_can_be_chosen(house: Household, tmp_path: Path) -> None:
+    house.tenant.state.deliver("amelia", "archive", b"Subject: later\r\n\r\nx\r\n")
+    house.backup()
+    first, second = house.app.vault(house.home(AMELIA)).snapshots()
+    restore(house, tmp_path / "archive", "--folder", "arch*")
+    assert {path.name for path in (tmp_path / "archive/mail").iterdir()} == {"Archive"}
+    restore(house, tmp_path / "then", "--snapshot", first.short_id, "--folder", "archive")
+    restore(house, tmp_path / "now", "--at", second.time, "--folder", "archive")
+    count = [len(list((tmp_path / each).rglob("*backupd,S=*"))) for each in ("then", "now")]
+    assert count[1] == count[0] + 1
+
+
+def test_damaged_bytes_are_never_restored_quietly(house: Household, tmp_path: Path) -> None:
+    victim = next(house.home(AMELIA).mirror_path.glob("mail/Inbox/*/*.eml"))
+    victim.write_bytes(b"X" + victim.read_bytes()[1:])
+    answer = restore(house, tmp_path / "out", "--from", "mirror", code=5)
+    assert answer["restore"]["states"]["damaged"] == 1
+    assert victim.name in answer["restore"]["problems"][0]["path"]
+    restore(house, tmp_path / "good", "--from", "vault")
+
+
+def test_a_dry_run_writes_nothing(house: Household, tmp_path: Path) -> None:
+    answer = restore(house, tmp_path / "out", "--dry-run")
+    assert answer["plan"]
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_looking_at_what_is_held(house: Household, tmp_path: Path) -> None:
+    for arguments in (
+        ["status"],
+        ["snapshots"],
+        ["ls", "mail/Inbox"],
+        ["find", "invoice"],
+        ["accounts"],
+        ["doctor"],
+    ):
+        said = house.command(*arguments)
+        assert said.returncode == 0, said.stdout + said.stderr
+        answer = json.loads(house.command(*arguments, "--json").stdout)
+        assert answer
+    snapshot = house.app.vault(house.home(AMELIA)).snapshots()[0]
+    said = house.command("ls", "mail", "--snapshot", snapshot.short_id)
+    assert ".eml" in said.stdout
+    said = house.command("export", "*.ics", "--output", str(tmp_path / "ics"))
+    assert said.returncode == 0
+    assert list((tmp_path / "ics").rglob("*.ics"))
+
+
+def test_the_demonstration_proves_every_item() -> None:
+    import subprocess  # noqa: PLC0415
+    import sys  # noqa: PLC0415
+
+    said = subprocess.run(
+        [sys.executable, "-m", "backupd", "demo", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    facts = json.loads(said.stdout)["demo"]
+    assert facts["restored"]["proven"] == facts["restored"]["expected"] > 400
+    assert facts["cut_off"]["exit_code"] == 4
+    assert facts["third"] == {
+        "fetched": 0,
+        "bytes": 0,
+        "snapshots": 0,
+        "waiting": facts["third"]["waiting"],
+    }
