@@ -19,11 +19,12 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -35,7 +36,8 @@ from yarl import URL
 from backupd import __version__
 from backupd.errors import TransientError
 from backupd.limits import LOOPBACK, PATIENCE, UNHURRIED, Lane, Lanes, Pace
-from sources.graph.failures import Broken, Class, Refused, Scope, rate_left, read
+from sources.graph.again import Again
+from sources.graph.failures import Broken, Refused, Scope, rate_left, read
 from sources.graph.loop import Loop
 from sources.graph.sdk import SILENCE, Sdk
 from sources.graph.signin import PersonGrant, Prompt
@@ -64,6 +66,11 @@ CONNECTIONS = 64
 ANSWER_TIME = 120.0
 """Seconds for a JSON answer; Graph's own gateway gives up after 100."""
 
+ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+POUR_TIME = 900.0
+"""Seconds for one message or attachment: 150 MB at 170 kB/s."""
+
 CONNECT_TIME = 30.0
 """Seconds to get a connection, TLS included."""
 
@@ -87,6 +94,22 @@ class Call:
     units: float = 1
     whole: bool = False
     attempts: int = 0
+
+
+BOUNDED = aiohttp.ClientTimeout(total=POUR_TIME, connect=CONNECT_TIME, sock_read=SILENCE)
+ENDLESS = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIME, sock_read=SILENCE)
+
+
+class Watch(Protocol):
+    """Sees a body stream by."""
+
+    def begin(self) -> None:
+        """Another attempt begins: forget the one before."""
+        ...
+
+    def see(self, chunk: bytes) -> None:
+        """The next bytes."""
+        ...
 
 
 class Client:
@@ -160,59 +183,76 @@ class Client:
         return await self._json(once, call)
 
     async def pour(
-        self, url: str, call: Call, draft: Draft, watch: Callable[[bytes], None] | None = None
+        self, url: str, call: Call, draft: Draft, watch: Watch | None = None, least: int = 0
     ) -> None:
         """Stream the bytes behind `url` into `draft`, whole or not at all.
 
-        `watch` sees each chunk. A body that is cut, or whose end nobody can know, is asked for
-        again. Raises Refused or Broken; OSError when the disk does not take the bytes.
+        `watch` sees each chunk of each attempt. A body that is cut, that has fewer than `least`
+        bytes, or whose end nobody can know, is asked for again.
+
+        Raises Refused or Broken; OSError when the disk does not take the bytes.
         """
-        target = URL(url, encoded=True)
 
         async def once() -> None:
             if draft.size:
                 draft.restart()
+            if watch:
+                watch.begin()
             headers = await self.headers(call)
             headers["Accept-Encoding"] = "identity"
-            try:
-                async with self.session.get(
-                    target, headers=headers, allow_redirects=False
-                ) as answer:
-                    if answer.status != HTTPStatus.OK:
-                        body = await bounded(answer.content.iter_any())
-                        raise Refused(
-                            read(answer.status, answer.headers, body), call.scope, call.what
-                        )
-                    check_framed(answer)
-                    async for chunk in answer.content.iter_any():
-                        draft.write(chunk)
-                        if watch:
-                            watch(chunk)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise Broken(call.what, type(error).__name__) from error
+            async with self.opened(url, headers, call) as answer:
+                check_framed(answer)
+                async for chunk in answer.content.iter_any():
+                    draft.write(chunk)
+                    if watch:
+                        watch.see(chunk)
+                if draft.size < least:
+                    raise aiohttp.ClientPayloadError("an empty answer")
 
         await self.persist(call, once)
 
     async def raw(self, url: str, call: Call) -> tuple[bytes, str]:
         """The bytes behind `url`, at most LARGEST_BLOB of them, and their media type."""
-        target = URL(url, encoded=True)
 
         async def once() -> tuple[bytes, str]:
-            try:
-                async with self.session.get(
-                    target, headers=await self.headers(call), allow_redirects=False
-                ) as answer:
-                    body = await bounded(answer.content.iter_any(), LARGEST_BLOB)
-                    if answer.status != HTTPStatus.OK:
-                        raise Refused(
-                            read(answer.status, answer.headers, body), call.scope, call.what
-                        )
-                    check_framed(answer)
-                    return body, answer.content_type
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise Broken(call.what, type(error).__name__) from error
+            headers = await self.headers(call)
+            async with self.opened(url, headers, call) as answer:
+                check_framed(answer)
+                body = await bounded(answer.content.iter_any(), LARGEST_BLOB)
+                return body, answer.content_type
 
         return await self.persist(call, once)
+
+    @contextlib.asynccontextmanager
+    async def opened(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        call: Call,
+        expected: Container[int] = (HTTPStatus.OK,),
+        *,
+        endless: bool = False,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """One GET without retries, its body still to be read.
+
+        `endless` is for files on other hosts: redirects are followed, and it may take hours.
+
+        Raises Refused for a status that is not `expected`, Broken for what the network does.
+        """
+        target = URL(url, encoded=True)
+        try:
+            async with self.session.get(
+                target,
+                headers=headers,
+                allow_redirects=endless,
+                timeout=ENDLESS if endless else BOUNDED,
+            ) as answer:
+                if answer.status not in expected:
+                    body = await bounded(answer.content.iter_any())
+                    raise Refused(read(answer.status, answer.headers, body), call.scope, call.what)
+                yield answer
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Broken(call.what, type(error).__name__) from error
 
     async def headers(self, call: Call) -> dict[str, str]:
         """What every request carries, beside the session's own headers."""
@@ -251,7 +291,7 @@ class Client:
         try:
             return await self._turn(call, once)
         except (Refused, Broken) as failure:
-            again = _Again(self, call, failure)
+            again = Again(self.lanes.budget, self.tokens, failure)
         # stamina counts the failure above as its first attempt: the happy path costs nothing.
         pace = self.lanes.pace
         async for attempt in stamina.retry_context(
@@ -282,47 +322,6 @@ class Client:
     async def _release(self) -> None:
         await self.sdk.close()
         await self.session.close()
-
-
-class _Again:
-    """Decides about another attempt, and renews the token where that is what was missing."""
-
-    def __init__(self, client: Client, call: Call, failure: Refused | Broken) -> None:
-        self._client = client
-        self._call = call
-        self._failure: Refused | Broken | None = failure
-        self._challenge: Refused | None = None
-        self._renewed = False
-        self._items = 0
-
-    def worth_it(self, failure: Exception) -> bool | float:
-        """What stamina asks: False, True for its own pause, or seconds."""
-        if isinstance(failure, Broken):
-            return self._client.lanes.budget.spend()
-        if not isinstance(failure, Refused):
-            return False
-        if failure.refusal.status == HTTPStatus.UNAUTHORIZED and not self._renewed:
-            self._renewed, self._challenge = True, failure
-            return 0.0
-        if failure.kind is Class.THROTTLED:
-            return True if failure.refusal.pause is None else 0.0  # the lane's fence does the rest
-        if (
-            failure.kind is Class.ITEM
-            and failure.refusal.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        ):
-            self._items += 1  # "corrupt" is believed the second time
-            return self._items == 1 and self._client.lanes.budget.spend()
-        return failure.kind is Class.TRANSIENT and self._client.lanes.budget.spend()
-
-    async def prepare(self) -> None:
-        """Before an attempt: hand stamina the first failure, and answer a 401."""
-        if self._failure:
-            failure, self._failure = self._failure, None
-            raise failure
-        if self._challenge:
-            challenge, self._challenge = self._challenge, None
-            stale = await self._client.tokens.bearer()
-            await self._client.tokens.renew(stale, challenge.refusal.claims)
 
 
 def pace_for(graph_url: str) -> Pace:
@@ -358,6 +357,17 @@ def parse(body: bytes, what: str) -> Json:
         raise Broken(what, "the answer is not JSON") from error
     if not isinstance(value, dict):
         raise Broken(what, "the answer is not a JSON object")
+    return _mended(value) if ESCAPED_SURROGATE.search(body) else value
+
+
+def _mended(value: Any) -> Any:
+    """Half of a surrogate pair is no character: no file and no database takes it."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_mended(each) for each in value]
+    if isinstance(value, dict):
+        return {_mended(key): _mended(each) for key, each in value.items()}
     return value
 
 
@@ -378,7 +388,7 @@ async def _open_session(headers: Mapping[str, str]) -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=CONNECTIONS, ttl_dns_cache=300),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=headers,
-        timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIME, sock_read=SILENCE),
+        timeout=BOUNDED,
         read_bufsize=1 << 18,
         trust_env=bool(getproxies()),  # it costs two thread hops a request to look
     )

@@ -14,13 +14,12 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 import aiohttp
-from yarl import URL
 
 from backupd.errors import ItemUnreadable
 from backupd.model import Facts, Item
 from backupd.ports import Draft, Fetched
-from sources.graph.client import Call, Client, Json, bounded, check_framed
-from sources.graph.failures import Broken, Refused, Scope, read
+from sources.graph.client import Call, Client, Json, check_framed
+from sources.graph.failures import Broken, Scope
 from sources.graph.filefacts import file_facts
 from sources.graph.quickxor import QuickXor
 
@@ -39,6 +38,13 @@ FRESH_ADDRESSES = 3
 EXPIRED = frozenset(
     {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 )
+
+ANSWERED = EXPIRED | {
+    HTTPStatus.OK,
+    HTTPStatus.PARTIAL_CONTENT,
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+}
+MOVED = frozenset({HTTPStatus.FOUND, HTTPStatus.TEMPORARY_REDIRECT})
 
 REWRITTEN = frozenset(
     [
@@ -158,48 +164,31 @@ class Downloader:
 
     async def _address(self, item: Item) -> str:
         """Where Graph says the bytes are, now."""
-        target = URL(self._content(item.id), encoded=True)
-        call = self._call(Scope.ITEM, "a file")
+        url, call = self._content(item.id), self._call(Scope.ITEM, "a file")
 
         async def once() -> str:
             headers = await self._client.headers(call)
-            try:
-                async with self._client.session.get(
-                    target, headers=headers, allow_redirects=False
-                ) as answer:
-                    if answer.status in {HTTPStatus.FOUND, HTTPStatus.TEMPORARY_REDIRECT}:
-                        return answer.headers.get("Location", "")
-                    body = await bounded(answer.content.iter_any())
-                    raise Refused(read(answer.status, answer.headers, body), call.scope, call.what)
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise Broken(call.what, type(error).__name__) from error
+            async with self._client.opened(url, headers, call, MOVED) as answer:
+                return answer.headers.get("Location", "")
 
         return await self._client.persist(call, once)
 
     async def _go_on(self, address: str, body: _Body) -> None:
         """From where `body` stands to the end."""
         self._check(address)
-        target = URL(address, encoded=True)
         call = self._call(Scope.ITEM, "a file")
 
         async def once() -> None:
-            try:
-                async with self._client.session.get(target, headers=body.asks()) as answer:
-                    if answer.status in EXPIRED:
-                        raise Expired
-                    if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                        body.settle(answer)
-                        return
-                    if answer.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
-                        text = await bounded(answer.content.iter_any())
-                        raise Refused(
-                            read(answer.status, answer.headers, text), call.scope, call.what
-                        )
-                    check_framed(answer)
-                    body.begin(answer)
-                    await body.take(answer.content.iter_any())
-            except (aiohttp.ClientError, TimeoutError) as error:
-                raise Broken(call.what, type(error).__name__) from error
+            opened = self._client.opened(address, body.asks(), call, ANSWERED, endless=True)
+            async with opened as answer:
+                if answer.status in EXPIRED:
+                    raise Expired
+                if answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    body.settle(answer)
+                    return
+                check_framed(answer)
+                body.begin(answer)
+                await body.take(answer.content.iter_any())
 
         await self._client.persist(call, once)
 

@@ -21,7 +21,7 @@ from sources.graph.batch import Part, ask_all, quoted
 from sources.graph.client import Call, Client, Json
 from sources.graph.download import Downloader
 from sources.graph.exchange import fetch_each
-from sources.graph.failures import Class, Scope
+from sources.graph.failures import Broken, Class, Scope
 from sources.graph.fields import mapping
 from sources.graph.filefacts import file_facts
 from sources.graph.listing import (
@@ -148,7 +148,9 @@ class Files:
         root = self._client.ask(drive.root, call, select=["id"])
         delta = drive.items.by_drive_item_id("root").delta
         link = self._client.sdk.url(delta, select=list(FIELDS), top=PER_PAGE)
-        return Cursor(link, root=string(root, "id"))
+        if not (root_id := string(root, "id")):
+            raise Broken(call.what, "a root without an id")
+        return Cursor(link, root=root_id)
 
     def _call(self, scope: Scope, what: str, units: float = 1) -> Call:
         return Call(self._lane, scope, what, units=units)

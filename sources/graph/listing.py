@@ -40,21 +40,26 @@ class Cursor:
 
     def pack(self) -> str:
         """As text, for the catalog; defaults are left out."""
-        return json.dumps({key: value for key, value in asdict(self).items() if value})
+        said = asdict(self).items()
+        return json.dumps({key: value for key, value in said if value != DEFAULTS.get(key)})
 
     @classmethod
     def unpack(cls, text: str | None) -> Cursor | None:
         """The cursor in `text`; None when there is none, or not one of ours: list everything."""
         try:
-            said = json.loads(text) if text else None
-            known = cls(**{"link": "", **said}) if said else None
+            known = cls(**json.loads(text)) if text else None
         except (TypeError, ValueError, RecursionError):
             return None
-        sound = known and all(type(getattr(known, f.name)) is type(f.default) for f in OPTIONAL)
-        return known if known and sound and isinstance(known.link, str) else None
+        return known if known and known.sound else None
+
+    @property
+    def sound(self) -> bool:
+        """Whether every field is of its kind: what the catalog holds was written by someone."""
+        kinds = {"link": str} | {key: type(value) for key, value in DEFAULTS.items()}
+        return all(type(value) is kinds[key] for key, value in asdict(self).items())
 
 
-OPTIONAL = tuple(each for each in fields(Cursor) if each.name != "link")
+DEFAULTS = {each.name: each.default for each in fields(Cursor) if each.name != "link"}
 
 
 def every(client: Client, builder: Any, call: Call, **query: Any) -> Iterator[Json]:

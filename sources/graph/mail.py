@@ -13,10 +13,12 @@ from sources.graph.client import Call, Client, Json
 from sources.graph.exchange import Mailbox
 from sources.graph.failures import Broken, Class, Refused, Scope
 from sources.graph.folders import list_folders
+from sources.graph.letter import Letter
 from sources.graph.messages import pages
 from sources.graph.rebuild import rebuild
 
 REBUILT = "rebuilt-from-json"
+TRIES = 3
 UNLISTED = "attachments-unlisted"
 
 
@@ -66,16 +68,26 @@ class _Letters:
 
     async def fetch(self, item: Item, draft: Draft) -> Fetched:
         """One message; raises Refused or Broken."""
-        scan = CloudScan() if item.facts.get("hasAttachments") else None
+        letter = Letter(has_attachments=item.facts.get("hasAttachments") is True)
         try:
-            await self._client.pour(self._mime(item.id), self._call, draft, scan)
+            await self._pour(item, draft, letter)
         except (Refused, Broken) as failure:
             if not _convertible_otherwise(failure):
                 raise
             return await self._rebuilt(item, draft, failure)
-        if scan is None or not scan.suspicious:
-            return Fetched(item, draft)
-        return await self._with_gaps(item, draft)
+        if letter.suspicious:
+            return await self._with_gaps(item, draft)
+        return Fetched(item, draft)
+
+    async def _pour(self, item: Item, draft: Draft, letter: Letter) -> None:
+        """Until the message ends as it began to, or two attempts agree that it does not."""
+        seen: set[int] = set()
+        for _ in range(TRIES):
+            await self._client.pour(self._mime(item.id), self._call, draft, letter, least=1)
+            if letter.whole or draft.size in seen:
+                return
+            seen.add(draft.size)
+        raise Broken(self._call.what, "it ends somewhere else each time")
 
     async def _rebuilt(self, item: Item, draft: Draft, failure: Refused | Broken) -> Fetched:
         try:
@@ -92,37 +104,6 @@ class _Letters:
             return Fetched(item, draft, note=UNLISTED)
         gaps = [attachments.gap(each) for each in entries if attachments.is_reference(each)]
         return Fetched(item, draft, gaps=tuple(gaps))
-
-
-class CloudScan:
-    """Looks, while a message streams by, for signs of attachments that are only links.
-
-    MIME cannot hold a cloud attachment, and asking for the list of attachments doubles the
-    requests. So it is asked for only when `hasAttachments` is true and the bytes either hold no
-    attachment at all, or an address of a cloud drive. A link inside a base64 body beside a real
-    attachment escapes this rule.
-    """
-
-    ATTACHED = (b"disposition: attachment", b"content-type: message/rfc822")
-    LINKS = (b"sharepoint.com/", b"1drv.ms/", b"onedrive.live.com/")
-    LONGEST = 32
-
-    def __init__(self) -> None:
-        self._tail = b""
-        self._attached = False
-        self._link = False
-
-    def __call__(self, chunk: bytes) -> None:
-        """See the next chunk; signs that straddle two chunks are found."""
-        text = self._tail + chunk.lower()
-        self._attached = self._attached or any(each in text for each in self.ATTACHED)
-        self._link = self._link or any(each in text for each in self.LINKS)
-        self._tail = text[-self.LONGEST :]
-
-    @property
-    def suspicious(self) -> bool:
-        """Whether the list of attachments is worth a request."""
-        return self._link or not self._attached
 
 
 def _convertible_otherwise(failure: Refused | Broken) -> bool:
