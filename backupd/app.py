@@ -16,9 +16,9 @@ from typing import TypeVar
 
 import sources
 import targets
-from backupd.config import Config, FolderTarget
+from backupd.config import AccountFilter, Config, FolderTarget
 from backupd.contents import Contents, MirrorContents, Selection, VaultContents, from_vault
-from backupd.errors import BackupdError, ConfigError, UserError
+from backupd.errors import BackupdError, ConfigError, CutOff, UserError
 from backupd.guard import Guard
 from backupd.home import Home, home_of, homes
 from backupd.index import write_account
@@ -188,8 +188,9 @@ class App:
                     return outcome
 
                 try:
-                    chosen = (each for each in source.accounts() if matches(each.address, patterns))
+                    chosen = [each for each in source.accounts() if matches(each.address, patterns)]
                     self._each(one, chosen, run)
+                    self._note_vanished(name, patterns, run)
                 except BackupdError as error:
                     run.source_errors[name] = error
         if patterns and not run.outcomes and not run.source_errors:
@@ -277,6 +278,15 @@ class App:
                 raise
         run.outcomes.sort(key=lambda outcome: (outcome.source, outcome.address))
 
+    def _note_vanished(self, name: str, patterns: Sequence[str], run: Run) -> None:
+        """An account that we hold, want, and are no longer offered is an incident, not an absence."""
+        wanted = AccountFilter(self.config.sources[name].accounts)
+        seen = {outcome.address for outcome in run.outcomes if outcome.source == name}
+        for home in self.homes(patterns):
+            held = home.folder.parent.name == name and wanted.takes(home.address)
+            if held and home.address not in seen:
+                run.outcomes.append(Outcome(home.address, name, error=_vanished(home.address)))
+
     def _need_sources(self) -> None:
         if not self.config.sources:
             raise ConfigError(
@@ -288,6 +298,15 @@ class App:
             raise ConfigError(
                 "The configuration has no [storage.NAME].", hint="`backupd init` writes one."
             )
+
+
+def _vanished(address: str) -> CutOff:
+    return CutOff(
+        f"{address} is no longer among the accounts of the source.",
+        hint="All that was saved of it is kept, here and in the vaults. If the account was deleted on "
+        f'purpose, exclude it: add "!{address}" to `accounts` of its source.',
+        reason="account",
+    )
 
 
 def matches(address: str, patterns: Sequence[str]) -> bool:

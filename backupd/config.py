@@ -7,10 +7,12 @@ ever named by reference: a `*_file`, or a systemd credential of the name `SECTIO
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,6 +48,30 @@ def parse_duration(text: object) -> int:
 Seconds = Annotated[int, BeforeValidator(parse_duration)]
 Share = Annotated[float, Field(gt=0, le=1)]
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser())]
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFilter:
+    """The `accounts` patterns: globs, `!` excludes; any exclude wins over any include."""
+
+    patterns: tuple[str, ...]
+
+    def takes(self, *names: str) -> bool:
+        """Whether an account that goes by `names` is wanted."""
+        wanted = [each.lower() for each in self.patterns if not each.startswith("!")] or ["*"]
+        refused = [each[1:].lower() for each in self.patterns if each.startswith("!")]
+        return _any(wanted, names) and not _any(refused, names)
+
+    @property
+    def may_take_sites(self) -> bool:
+        """Whether a site, which has no @ in its address, can be wanted at all."""
+        wanted = [each for each in self.patterns if not each.startswith("!")] or ["*"]
+        return any("@" not in each for each in wanted) and "!*/*" not in self.patterns
+
+
+def _any(patterns: Iterable[str], names: Iterable[str]) -> bool:
+    lowered = [name.lower() for name in names]
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in lowered)
 
 
 class Section(BaseModel):
