@@ -59,7 +59,7 @@ def test_every_option_is_in_the_example_with_its_default(
     for part in place:
         plain = plain[part] if isinstance(plain, dict) else getattr(plain, part)
     for key, field in model.model_fields.items():
-        if field.default is None or field.is_required() or key in {"name"} or field.default_factory:
+        if field.default is None or field.is_required() or key == "name" or field.default_factory:
             continue
         if not isinstance(field.default, BaseModel):
             assert getattr(plain, key) == field.default, key
