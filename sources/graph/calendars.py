@@ -150,7 +150,7 @@ class Calendars:
 
         def probe() -> Awaitable[Json]:
             calendar = user.calendars.by_calendar_id(collection.id)
-            asked = mailbox.call(Scope.SERVICE, "a calendar")
+            asked = mailbox.call(Scope.COLLECTION, "a calendar")
             return self._client.built(self._client.sdk.get(calendar, select=["id"]), asked)
 
         return mailbox.fetch(items, landing, work, probe)

@@ -20,6 +20,7 @@ import contextlib
 import json
 import logging
 import re
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
@@ -121,15 +122,7 @@ class Client:
         self.base = section.graph_url
         self.host = _origin(section.graph_url)
         self.lanes = Lanes(pace or pace_for(section.graph_url))
-        self.loop = Loop(f"graph-{section.name}")
-        self._headers = {
-            "User-Agent": f"NONISV|{section.company}|backupd/{__version__}",
-            "Accept": "application/json",
-            "return-client-request-id": "true",
-        }
-        self.session = self.loop.call(_open_session(self._headers))
-        self.sdk = Sdk(section.graph_url, self.session)
-        self.endpoint = Endpoint(section, lambda: self.session)
+        self.endpoint = Endpoint(section, lambda: self.session, self.lanes.pace)
         app = section.auth == "app"
         self.tokens = Tokens(
             self.endpoint,
@@ -137,6 +130,14 @@ class Client:
             if app
             else PersonGrant(section, self.endpoint, prompt),
         )
+        headers = {
+            "User-Agent": f"NONISV|{section.company}|backupd/{__version__}",
+            "Accept": "application/json",
+            "return-client-request-id": "true",
+        }
+        self.loop = Loop(f"graph-{section.name}")
+        self.session = self.loop.call(_open_session(headers))
+        self.sdk = Sdk(section.graph_url, self.session)
 
     def close(self) -> None:
         """End the loop, its thread and every connection; safe to call twice."""
@@ -385,7 +386,9 @@ async def bounded(chunks: AsyncIterator[bytes], limit: int = LARGEST_JSON) -> by
 
 async def _open_session(headers: Mapping[str, str]) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=CONNECTIONS, ttl_dns_cache=300),
+        connector=aiohttp.TCPConnector(
+            limit=CONNECTIONS, ttl_dns_cache=300, ssl=ssl.create_default_context()
+        ),
         cookie_jar=aiohttp.DummyCookieJar(),
         headers=headers,
         timeout=BOUNDED,

@@ -89,7 +89,7 @@ class Contacts:
             return Fetched(item, draft, facts={"raw": contact})
 
         def probe() -> Awaitable[Json]:
-            asked = mailbox.call(Scope.SERVICE, "the contacts")
+            asked = mailbox.call(Scope.COLLECTION, "the contacts")
             information = self._client.sdk.get(
                 self._list(account, collection), select=["id"], top=1
             )

@@ -14,7 +14,7 @@ from sources.graph.batch import LARGEST_BATCH, Part, ask_all, quoted
 from sources.graph.client import Call, Client, Json
 from sources.graph.failures import OURS, Class, Refused, Scope
 from sources.graph.fields import flag, mappings
-from sources.graph.listing import every, string
+from sources.graph.listing import every, every_at, string
 
 if TYPE_CHECKING:
     from backupd.config import Microsoft365
@@ -155,7 +155,9 @@ class Directory:
         except Refused as refused:
             if refused.kind not in OURS:
                 raise
-            yield from every(self._client, sites, call, search="*", select=list(SITE))
+            # The SDK knows only `$search`, which means something else.
+            found = f"{self._client.base}/sites?search=*&$select={','.join(SITE)}"
+            yield from every_at(self._client, found, call)
 
     def _call(self, what: str, scope: Scope = Scope.DIRECTORY) -> Call:
         return Call(self._client.lanes.directory, scope, what)

@@ -110,7 +110,7 @@ class Downloader:
 
     async def probe(self) -> Json:
         """Whether the drive still answers."""
-        call = self._call(Scope.SERVICE, "a drive")
+        call = self._call(Scope.COLLECTION, "a drive")
         return await self._client.built(self._client.sdk.get(self._drive.root, select=["id"]), call)
 
     async def fetch(self, item: Item, draft: Draft) -> Fetched:

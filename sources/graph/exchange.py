@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -23,7 +24,11 @@ IMMUTABLE = 'IdType="ImmutableId"'
 """The Prefer header under which an immutable id is understood. Never sent with a delta link: a
 message that moves away and back is then reported as deleted for good."""
 
+PROBED_FOR = 10.0
+"""Seconds for which one good answer of a collection speaks for its refused items."""
+
 Work = Callable[[Item, Draft], Awaitable[Fetched]]
+Probe = Callable[[], Awaitable[Json]]
 
 
 class Mailbox:
@@ -109,20 +114,17 @@ class Mailbox:
         items: Iterable[Item],
         landing: Landing,
         work: Work,
-        probe: Callable[[], Awaitable[Json]],
+        probe: Probe,
     ) -> Iterator[Fetched | Failed]:
         """Do `work` on each item, WIDTH at a time. `probe` asks whether the rest still answers."""
         return fetch_each(self.client, items, landing, work, probe)
 
 
 def fetch_each(
-    client: Client,
-    items: Iterable[Item],
-    landing: Landing,
-    work: Work,
-    probe: Callable[[], Awaitable[Json]],
+    client: Client, items: Iterable[Item], landing: Landing, work: Work, probe: Probe
 ) -> Iterator[Fetched | Failed]:
     """Each item with a draft of its own; a failure leaves none behind."""
+    judge = _Judge(probe)
 
     async def one(item: Item) -> Fetched | Failed:
         draft = landing()
@@ -130,7 +132,7 @@ def fetch_each(
             return await work(item, draft)
         except (Refused, Broken) as failure:
             draft.discard()
-            return await verdict(item, failure, probe)
+            return await judge.verdict(item, failure)
         except ItemUnreadable as error:
             draft.discard()
             return Failed(item, error)
@@ -141,19 +143,33 @@ def fetch_each(
     return client.loop.flow(items, one, WIDTH, drop)
 
 
-async def verdict(
-    item: Item, failure: Refused | Broken, probe: Callable[[], Awaitable[Json]]
-) -> Failed:
-    """What one refused item means. Raises Refused when everything else is refused as well.
+class _Judge:
+    """Says what a refused item means, with one probe for many of them."""
 
-    "Access denied" for a single item is a property of that item as long as its folder answers:
-    one protected file must not stop the backup of a drive.
-    """
-    if isinstance(failure, Refused) and failure.kind in OURS | THEIRS:
-        await probe()
-        error = ItemUnreadable(str(failure.error), reason=failure.refusal.word)
-        return Failed(item, error)
-    return Failed(item, failure.error)
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._fine_until = 0.0
+
+    async def verdict(self, item: Item, failure: Refused | Broken) -> Failed:
+        """The item's failure. Raises Refused when its collection is refused as well.
+
+        "Access denied" for a single item is a property of that item as long as its collection
+        answers: one protected file must not stop the backup of a drive.
+        """
+        if not isinstance(failure, Refused) or failure.kind not in OURS | THEIRS:
+            return Failed(item, failure.error)
+        await self._ask()
+        return Failed(item, ItemUnreadable(str(failure.error), reason=failure.refusal.word))
+
+    async def _ask(self) -> None:
+        if time.monotonic() < self._fine_until:
+            return
+        try:
+            await self._probe()
+        except Refused as refused:
+            if refused.kind in OURS | THEIRS:
+                raise
+        self._fine_until = time.monotonic() + PROBED_FOR
 
 
 def drop(result: Fetched | Failed) -> None:

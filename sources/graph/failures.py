@@ -65,6 +65,7 @@ class Scope(StrEnum):
     ITEM = "item"
     COLLECTION = "collection"
     SERVICE = "service"
+    DRIVES = "drives"
     DIRECTORY = "directory"
 
 
@@ -89,6 +90,7 @@ MISSING = {
     Scope.ITEM: Class.ITEM,
     Scope.COLLECTION: Class.GONE,
     Scope.SERVICE: Class.LICENCE,
+    Scope.DRIVES: Class.LICENCE,
     Scope.DIRECTORY: Class.CLIENT,
 }
 """A 404 whose code says nothing. An item is "unreadable", not "gone": a gateway that answers 404
@@ -135,10 +137,10 @@ class Refusal:
         for code in self.codes:
             if known := table.get(code):
                 return self._in_scope(known, scope)
-        if self.status == HTTPStatus.NOT_FOUND or (
-            self.status == HTTPStatus.BAD_REQUEST and scope is Scope.SERVICE
-        ):
+        if self.status == HTTPStatus.NOT_FOUND:
             return Meaning(MISSING[scope])
+        if self.status == HTTPStatus.BAD_REQUEST and scope is Scope.DRIVES:
+            return Meaning(Class.LICENCE)  # "Tenant does not have a SPO license." has no code
         if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return Meaning(Class.TRANSIENT)
         default = Class.ITEM if scope is Scope.ITEM else Class.CLIENT
@@ -147,7 +149,7 @@ class Refusal:
     def _in_scope(self, known: Meaning, scope: Scope) -> Meaning:
         if self.status >= HTTPStatus.INTERNAL_SERVER_ERROR and known.kind in VERDICTS:
             return Meaning(Class.TRANSIENT)  # a server in trouble judges nobody
-        if known.kind is Class.GONE and scope in {Scope.SERVICE, Scope.DIRECTORY}:
+        if known.kind is Class.GONE and scope in {Scope.SERVICE, Scope.DRIVES, Scope.DIRECTORY}:
             # "itemNotFound: User's mysite not found", "Requested site could not be found":
             # the same code as for a file, but what is missing is the whole drive.
             return Meaning(Class.LICENCE, known.hint)

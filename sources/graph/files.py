@@ -138,7 +138,7 @@ class Files:
             if account.kind is AccountKind.SITE
             else root.users.by_user_id(account.id)
         )
-        call = self._call(Scope.SERVICE, f"the drives of {account.address}", units=FULL_UNITS)
+        call = self._call(Scope.DRIVES, f"the drives of {account.address}", units=FULL_UNITS)
         return every(self._client, owner.drives, call, select=list(DRIVE))
 
     def _beginning(self, collection: Collection) -> Cursor:

@@ -63,17 +63,24 @@ DEFAULTS = {each.name: each.default for each in fields(Cursor) if each.name != "
 
 
 def every(client: Client, builder: Any, call: Call, **query: Any) -> Iterator[Json]:
-    """Each object of a listing, page by page."""
-    page = client.ask(builder, call, **query)
+    """Each object of a listing that the SDK builds, page by page."""
+    yield from _onwards(client, client.ask(builder, call, **query), call)
+
+
+def every_at(client: Client, link: str, call: Call) -> Iterator[Json]:
+    """Each object of the listing at `link`."""
+    yield from _onwards(client, client.follow(link, call), call)
+
+
+def _onwards(client: Client, page: Json, call: Call) -> Iterator[Json]:
     while True:
         yield from values(page)
         link = next_link(page)
         if not link:
             return
-        following = client.follow(link, call)
-        if next_link(following) == link:
+        page = client.follow(link, call)
+        if next_link(page) == link:
             raise Broken(call.what, "a page that names itself as the next one")
-        page = following
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class Mail:
 
         def probe() -> Awaitable[Json]:
             folder = user.mail_folders.by_mail_folder_id(collection.id)
-            asked = mailbox.call(Scope.SERVICE, "a folder")
+            asked = mailbox.call(Scope.COLLECTION, "a folder")
             return self._client.built(self._client.sdk.get(folder, select=["id"]), asked)
 
         return mailbox.fetch(items, landing, letters.fetch, probe)

@@ -8,6 +8,7 @@ built: it costs half a second and 32 MiB, and 16,741 files that no type checker 
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from functools import cached_property
@@ -31,6 +32,7 @@ class Sdk:
     def __init__(self, base_url: str, session: aiohttp.ClientSession) -> None:
         self._base_url = base_url
         self._session = session
+        self._building = threading.Lock()  # callers build in threads of their own
 
     @cached_property
     def http(self) -> httpx.AsyncClient:
@@ -60,7 +62,8 @@ class Sdk:
         warnings.filterwarnings(
             "ignore", category=DeprecationWarning, module=r"(msgraph|kiota_\w+)\."
         )
-        return self._root
+        with self._building:
+            return self._root
 
     @cached_property
     def _root(self) -> Any:

@@ -28,6 +28,7 @@ from sources.graph.failures import read_token_refusal
 
 if TYPE_CHECKING:
     from backupd.config import Microsoft365
+    from backupd.limits import Pace
 
 EARLY = 300.0
 """Seconds before its end at which a token is renewed; Microsoft's advice is five minutes."""
@@ -74,15 +75,23 @@ Post = Callable[[str, Mapping[str, str]], Any]
 class Endpoint:
     """The token endpoint of one tenant."""
 
-    def __init__(self, section: Microsoft365, session: Callable[[], aiohttp.ClientSession]) -> None:
+    def __init__(
+        self, section: Microsoft365, session: Callable[[], aiohttp.ClientSession], pace: Pace
+    ) -> None:
         self.client_id = section.client_id
         self.base = f"{section.login_url}/{section.tenant_id}/oauth2/v2.0"
         self._session = session
+        self._pace = pace
 
     async def post(self, path: str, form: Mapping[str, str]) -> Mapping[str, Any]:
         """Post a form; retried while the failure is transient. Raises BackupdError otherwise."""
         async for attempt in stamina.retry_context(
-            on=_pause, attempts=4, timeout=120.0, wait_initial=0.2, wait_max=10.0
+            on=_pause,
+            attempts=4,
+            timeout=120.0,
+            wait_initial=self._pace.first_wait,
+            wait_max=10.0,
+            wait_jitter=self._pace.first_wait,
         ):
             with attempt:
                 status, headers, body = await self.post_once(path, form)

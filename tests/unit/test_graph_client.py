@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from graph_desk import MemoryDraft
 from small_server import small_server
 
@@ -36,7 +42,14 @@ def talking_to(answer: Answer) -> Iterator[tuple[Client, Call, str]]:
             return web.json_response(TOKEN)
         return await answer(request)
 
-    with small_server(handler) as url, tempfile.TemporaryDirectory() as folder:
+    with small_server(handler) as url, graph_at(url) as client:
+        yield client, Call(client.lanes.directory, Scope.DIRECTORY, "a thing"), f"{url}/v1.0/x"
+
+
+@contextlib.contextmanager
+def graph_at(url: str) -> Iterator[Client]:
+    """A client of the server at `url`, closed at the end."""
+    with tempfile.TemporaryDirectory() as folder:
         secret = Path(folder) / "secret"
         secret.write_text("s3cret")
         client = Client(
@@ -51,7 +64,7 @@ def talking_to(answer: Answer) -> Iterator[tuple[Client, Call, str]]:
             )
         )
         try:
-            yield client, Call(client.lanes.directory, Scope.DIRECTORY, "a thing"), f"{url}/v1.0/x"
+            yield client
         finally:
             client.close()
 
@@ -348,3 +361,43 @@ def test_microsoft_is_never_hurried() -> None:
     assert pace_for("https://graph.microsoft.com/v1.0") is UNHURRIED
     assert pace_for("https://127.0.0.1.example.org/v1.0") is UNHURRIED
     assert pace_for("http://127.0.0.1:8080/v1.0") is LOOPBACK
+
+
+def test_an_encrypted_connection_is_closed_without_a_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    pem = tmp_path / "both.pem"
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, form, plain)
+        + made.public_bytes(serialization.Encoding.PEM)
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem)
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response(TOKEN if request.path.endswith("/token") else {"value": [1]})
+
+    with small_server(handler, context) as url:
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+        with graph_at(url) as client:
+            call = Call(client.lanes.directory, Scope.DIRECTORY, "a thing")
+            assert client.follow(f"{url}/v1.0/x", call)["value"] == [1]
+            assert client.ask(client.sdk.root.users, call)["value"] == [1]
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with graph_at(url) as client, pytest.raises(TransientError):
+            client.follow(f"{url}/v1.0/x", Call(client.lanes.directory, Scope.DIRECTORY, "x"))
