@@ -92,7 +92,8 @@ def parts(mime: bytes) -> list[Part]:
 
 def is_encrypted(mime: bytes) -> bool:
     """Whether this is an opaque S/MIME message, which Exchange does not convert to MIME."""
-    head = mime.split(b"\r\n\r\n", 1)[0].replace(b"\r\n ", b" ").lower()
+    head = re.split(rb"\r?\n\r?\n", mime, maxsplit=1)[0]
+    head = re.sub(rb"\r?\n[ \t]", b" ", head).lower()
     return b"content-type: application/pkcs7-mime" in head
 
 
