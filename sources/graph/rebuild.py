@@ -21,7 +21,7 @@ from sources.graph import attachments
 from sources.graph.batch import quoted
 from sources.graph.client import Call, Client, Json
 from sources.graph.failures import Broken
-from sources.graph.fields import flag, line, mapping, mappings, stamp, word
+from sources.graph.fields import flag, line, mapping, mappings, number, stamp, word
 from sources.graph.listing import string
 
 FIELDS = (
@@ -48,6 +48,7 @@ GROUP = 57
 
 HEADER_NAME = re.compile(r"[!-9;-~]{1,70}")
 STRUCTURE = ("content-", "mime-version")
+MARKUP = re.compile(rb"<[^>]{0,4096}>|&nbsp;")
 OPAQUE = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 
 
@@ -86,7 +87,7 @@ class _Writer:
         """Headers, then the S/MIME payload alone, or the body with what hangs on it."""
         self._lines(*_headers(message), "MIME-Version: 1.0")
         held = [each for each in entries if not attachments.is_reference(each)]
-        if payload := _payload(held):
+        if (payload := _payload(held)) and not _says_something(message):
             await self._secured(payload)
             return
         boundary = f"=_{secrets.token_hex(16)}"
@@ -232,7 +233,17 @@ def _payload(entries: Sequence[Json]) -> Json | None:
     if len(entries) != 1:
         return None
     kind, name = word(entries[0], "contentType"), word(entries[0], "name")
-    return entries[0] if kind.startswith(OPAQUE) or name == "smime.p7m" else None
+    whole = kind.startswith(OPAQUE) or name == "smime.p7m"
+    return entries[0] if whole and number(entries[0], "size") else None
+
+
+def _says_something(message: Json) -> bool:
+    """Whether there is a body beside the payload: then nothing may be left out."""
+    return bool(
+        MARKUP.sub(
+            b"", string(mapping(message, "body"), "content").encode("utf-8", "replace")
+        ).strip()
+    )
 
 
 def _is_plain_type(kind: str) -> bool:
