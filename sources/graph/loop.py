@@ -15,11 +15,11 @@ from backupd.errors import TransientError
 T = TypeVar("T")
 R = TypeVar("R")
 
-AHEAD = 4
+AHEAD = 12
 """Items waiting per worker: enough that no worker starves, few enough that memory stays flat."""
 
 
-SERVED = 8
+SERVED = 16
 """Results handed over at once."""
 
 HELD_BACK = 0.02

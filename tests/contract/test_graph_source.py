@@ -426,6 +426,15 @@ class TestManners:
         assert len(agents) == 1
         assert agents.pop().startswith("NONISV|Harbour Light|backupd/")
 
+    def test_every_request_has_an_id_of_its_own(self, tenant: SimulatedTenant, desk: Desk) -> None:
+        amelia = desk.account("amelia")
+        desk.fetch(amelia, desk.collection(amelia, Service.MAIL, "inbox"))
+
+        ids = [r.headers["client-request-id"] for r in tenant.log.where(door="graph")]
+
+        assert len(set(ids)) == len(ids) > 10
+        assert all(str(UUID(each)) == each for each in ids)
+
     def test_closing_leaves_no_thread_behind(self, tenant: SimulatedTenant, tmp_path: Path) -> None:
         before = set(threading.enumerate())
 
