@@ -22,7 +22,7 @@ demo: $(RUNTIME) ## the whole story in a minute: a simulated tenant, a cut-off, 
 	@$(BIN)/backupd demo
 
 test: $(DEV) ## every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not slow"
 
 lint: $(DEV) ## style, types and the direction of imports
 	@$(BIN)/ruff check $(CODE)

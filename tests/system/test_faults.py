@@ -10,29 +10,30 @@ from household import Household, true_files, true_mail
 from backupd.demo.changes import Refusal
 from backupd.demo.faults import Fault
 from backupd.mirror import hash_file
+from backupd.model import Service
 
 Build = Callable[..., Household]
 AMELIA = "amelia@harbourlight.example"
 
 ABSORBED = {
-    "throttled by seconds": Fault("throttle", times=4, retry_after=0.2),
+    "throttled by seconds": Fault("throttle", times=2, retry_after=0.2),
     "throttled by date": Fault("throttle", times=2, retry_after=1, date=True),
-    "throttled without a time": Fault("throttle", times=3, retry_after=-1),
+    "throttled without a time": Fault("throttle", route="*/$value", times=3, retry_after=-1),
     "503 with an empty body": Fault("unavailable", times=3),
     "502 with HTML": Fault("bad_gateway", times=3),
     "504": Fault("gateway_timeout", route="*/$value", times=2),
     "connection reset": Fault("reset", times=3),
     "body cut half-way": Fault("cut", route="*/$value", times=3),
-    "listing cut half-way": Fault("cut", route="*/delta*", times=2),
+    "listing cut half-way": Fault("cut", route="*/delta*", times=1),
     "short body": Fault("short", route="*/$value", times=2),
     "download cut half-way": Fault("cut", route="dl/*", times=3),
     "download short": Fault("short", route="dl/*", times=2),
     "download cleanly short": Fault("cleanly_short", route="dl/*", times=2),
     "download with a wrong byte": Fault("wrong_bytes", route="dl/*", times=1),
-    "token expired in mid-run": Fault("expired_token", times=2, skip=10),
-    "claims challenge": Fault("claims_challenge", times=1, skip=5),
-    "JSON broken half-way": Fault("broken_json", route="*/delta*", times=2),
-    "empty answer": Fault("empty", route="*/delta*", times=2),
+    "token expired in mid-run": Fault("expired_token", route="*/delta*", times=1),
+    "claims challenge": Fault("claims_challenge", route="*/delta*", times=1),
+    "JSON broken half-way": Fault("broken_json", route="*/delta*", times=1),
+    "empty answer": Fault("empty", route="*/delta*", times=1),
     "login unavailable": Fault("unavailable", route="login/*", times=2),
 }
 
@@ -64,31 +65,62 @@ def test_a_passing_fault_is_absorbed(house: Household, name: str) -> None:
     assert fault.struck, "the fault never met a request"
     assert run.exit_code == 0, [str(error) for outcome in run.outcomes for error in outcome.errors]
     everything_held(house)
-    fault.seen = fault.struck = 0
+
+
+LASTING = {
+    "throttled for long": Fault("throttle", times=30, retry_after=0.05),
+    "listings cut again and again": Fault("cut", route="*/delta*", times=12),
+    "JSON broken again and again": Fault("broken_json", route="*/delta*", times=12),
+    "empty answers": Fault("empty", route="*/delta*", times=12),
+    "downloads cut again and again": Fault("cut", route="dl/*", times=40),
+}
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_a_lasting_fault_is_told_and_a_later_run_is_whole(house: Household, name: str) -> None:
+    fault = house.tenant.faults.add(LASTING[name])
+    run = house.app.sync()
+    assert fault.struck
+    assert run.exit_code in {0, 3, 75}
+    house.tenant.faults.clear()
+    with house.home(AMELIA).writing() as catalog, catalog.transaction() as session:
+        for row in catalog.retries():
+            row.next_try = 0
+            session.add(row)
+    assert house.app.sync().exit_code == 0
+    everything_held(house)
 
 
 @pytest.mark.parametrize("code", ["ErrorCorruptData", "ErrorItemUnreadable", "UnknownError"])
-def test_one_bad_message_is_one_row_and_the_rest_is_saved(house: Household, code: str) -> None:
-    message = house.tenant.state.deliver("amelia", "inbox", b"Subject: bad apple\r\n\r\nx\r\n")
-    mailbox = house.tenant.state.user("amelia").mailbox
-    assert mailbox is not None
-    bad = mailbox.message_id(message)
-    tail = bad.rstrip("=")[-12:]
-    fault = Fault("error", route=f"*/messages/*{tail}*", status=500, code=code)
+def test_refused_messages_are_rows_with_a_reason_and_the_rest_is_saved(
+    house: Household, code: str
+) -> None:
+    fault = Fault("error", route="users/*/messages/*", status=500, code=code)
     house.tenant.faults.add(fault)
-    run = house.backup()
+    run = house.app.sync()
     assert fault.struck
-    assert run.exit_code == 3
+    assert run.exit_code in {3, 75}
     with house.home(AMELIA).reading() as catalog:
         rows = catalog.retries()
-    assert [row.source_id for row in rows] == [bad]
-    assert rows[0].reason
+        assert catalog.totals(Service.FILES)[0] > 0
+    assert rows
+    assert all(row.reason and row.message for row in rows)
     house.tenant.faults.clear()
     with house.home(AMELIA).writing() as catalog, catalog.transaction() as session:
-        row = catalog.retries()[0]
-        row.next_try = 0
-        session.add(row)
-    assert house.backup().exit_code == 0
+        for row in catalog.retries():
+            row.next_try = 0
+            session.add(row)
+    assert house.app.sync().exit_code == 0
+    everything_held(house)
+
+
+def test_a_corrupt_message_is_rebuilt_and_noted_and_costs_nobody_else(house: Household) -> None:
+    state = house.tenant.state
+    message = state.deliver("amelia", "inbox", b"Subject: bad apple\r\n\r\nx\r\n")
+    state.spoil("amelia", message)
+    assert house.app.sync().exit_code == 0
+    with house.home(AMELIA).reading() as catalog:
+        assert catalog.notes() == {"rebuilt-from-json": 1}
     everything_held(house)
 
 
