@@ -113,9 +113,9 @@ class Folder:
         """Flags are part of a Maildir name: a message that is there under other flags stays as it is."""
         if self._listed[0] != current:
             there = current.iterdir() if current.is_dir() else ()
-            self._listed = (current, {each.name.partition(":")[0]: each.name for each in there})
+            self._listed = (current, {_identity(each.name): each.name for each in there})
         name = _mail_name(parcel)
-        return self._listed[1].setdefault(name.partition(":")[0], name)
+        return self._listed[1].setdefault(_identity(name), name)
 
     def _folder(self, service: Service, path: str) -> Path:
         """The directory of a collection; paths inside a snapshot are made of safe components."""
@@ -135,6 +135,11 @@ def _mail_name(parcel: Parcel) -> str:
     seconds = int(received.timestamp()) if received else 0
     flags = "".join(letter for word, letter in FLAGS if parcel.about.get(word))
     return f"{seconds}.{names.short_key(parcel.key)}.backupd,S={parcel.size}:2,{flags}"
+
+
+def _identity(name: str) -> str:
+    """Key and size, without the time in front and the flags behind."""
+    return name.partition(":")[0].partition(".")[2]
 
 
 def _is(place: Path, parcel: Parcel) -> bool:

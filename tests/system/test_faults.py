@@ -68,7 +68,7 @@ def test_a_passing_fault_is_absorbed(house: Household, name: str) -> None:
 
 
 LASTING = {
-    "throttled for long": Fault("throttle", times=30, retry_after=0.05),
+    "throttled for long": Fault("throttle", route="*/delta*", times=30, retry_after=0.05),
     "listings cut again and again": Fault("cut", route="*/delta*", times=12),
     "JSON broken again and again": Fault("broken_json", route="*/delta*", times=12),
     "empty answers": Fault("empty", route="*/delta*", times=12),
