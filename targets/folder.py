@@ -104,9 +104,8 @@ class Folder:
     def _place(self, parcel: Parcel) -> Path:
         folder, _, leaf = parcel.path.rpartition("/")
         if parcel.service is Service.MAIL:
-            return (
-                self._folder(Service.MAIL, folder.rpartition("/")[0]) / "cur" / _mail_name(parcel)
-            )
+            current = self._folder(Service.MAIL, folder.rpartition("/")[0]) / "cur"
+            return current / self._mail_name(current, parcel)
         return self._folder(parcel.service, folder) / leaf
 
     def _mail_name(self, current: Path, parcel: Parcel) -> str:
