@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from backupd.config import AccountFilter
 from backupd.model import Account, AccountKind, Service
 from sources.graph.batch import LARGEST_BATCH, Part, ask_all, quoted
 from sources.graph.client import Call, Client, Json
@@ -41,25 +40,6 @@ KINDS = {
 """`mailboxSettings.userPurpose`; `user`, `linked`, `others` and new words are users."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The `accounts` patterns: globs, `!` excludes; any exclude wins over any include."""
-
-    patterns: tuple[str, ...]
-
-    def takes(self, *names: str) -> bool:
-        """Whether an account that goes by `names` is wanted."""
-        wanted = [each.lower() for each in self.patterns if not each.startswith("!")] or ["*"]
-        refused = [each[1:].lower() for each in self.patterns if each.startswith("!")]
-        return _any(wanted, names) and not _any(refused, names)
-
-    @property
-    def may_take_sites(self) -> bool:
-        """Whether a site, which has no @ in its address, can be wanted at all."""
-        wanted = [each for each in self.patterns if not each.startswith("!")] or ["*"]
-        return any("@" not in each for each in wanted) and "!*/*" not in self.patterns
-
-
 class Directory:
     """Lists the accounts that the configuration selects."""
 
@@ -67,7 +47,7 @@ class Directory:
         self._client = client
         self._section = section
         self._services = frozenset(section.services)
-        self._selection = Selection(section.accounts)
+        self._selection = AccountFilter(section.accounts)
 
     def accounts(self) -> Iterator[Account]:
         """People first, then sites; for a signed-in person, that person alone.
@@ -206,7 +186,3 @@ def _services(user: Json, purpose: str) -> frozenset[Service]:
 def _chunks(people: Iterator[Json]) -> Iterator[Sequence[Json]]:
     while some := tuple(itertools.islice(people, 5 * LARGEST_BATCH)):
         yield some
-
-
-def _any(patterns: Iterable[str], names: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, each) for each in patterns for name in names if name)

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_server import small_server
 
-from backupd.config import Microsoft365
+from backupd.config import AccountFilter, Microsoft365
 from backupd.demo.tenant import SimulatedTenant
 from backupd.model import (
     Account,
@@ -28,7 +28,7 @@ from backupd.model import (
     Page,
     Service,
 )
-from sources.graph.directory import Selection, site_address
+from sources.graph.directory import site_address
 from sources.graph.letter import HEAD, Letter
 from sources.graph.listing import LARGEST_PAGE, Cursor, in_pages
 from sources.graph.messages import version
@@ -303,7 +303,7 @@ class TestSelection:
         ],
     )
     def test_excludes_win(self, patterns: tuple[str, ...], name: str, taken: bool) -> None:
-        assert Selection(patterns).takes(name) is taken
+        assert AccountFilter(patterns).takes(name) is taken
 
     def test_a_site_goes_by_host_and_path(self) -> None:
         assert site_address("https://Contoso.SharePoint.com/sites/Team/") == (
