@@ -7,6 +7,7 @@ unreadable or quarantined · 4 guard tripped or cut-off · 5 integrity · 75 try
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 from typing import cast
@@ -66,6 +67,7 @@ for module in (setup, commands, reading):
 
 def main() -> None:
     """Run the command line; never returns."""
+    os.umask(0o077)  # the mirror is plain text: whatever we create is its owner's alone
     arguments = sys.argv[1:]
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
