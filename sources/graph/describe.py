@@ -27,7 +27,7 @@ def _message(facts: Facts) -> dict[str, Any]:
         "message_id": facts.get("internetMessageId"),
         "seen": bool(facts.get("isRead")),
         "flagged": isinstance(flag, dict) and flag.get("flagStatus") == "flagged",
-        "answered": _last_verb(facts) in ANSWERED,
+        "answered": (_last_verb(facts) in ANSWERED) if _last_verb(facts) else None,
         "draft": bool(facts.get("isDraft")),
         "categories": facts.get("categories"),
     }
