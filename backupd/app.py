@@ -187,12 +187,12 @@ class App:
                         outcome.error = error
                     return outcome
 
-                try:
-                    chosen = [each for each in source.accounts() if matches(each.address, patterns)]
-                    self._each(one, chosen, run)
+                chosen, broken_off = _listed(source, patterns)
+                self._each(one, chosen, run)
+                if broken_off:
+                    run.source_errors[name] = broken_off
+                else:
                     self._note_vanished(name, patterns, run)
-                except BackupdError as error:
-                    run.source_errors[name] = error
         if patterns and not run.outcomes and not run.source_errors:
             raise UserError(
                 f"No account matches {' '.join(patterns)}.", hint="`backupd accounts` lists them."
@@ -298,6 +298,16 @@ class App:
             raise ConfigError(
                 "The configuration has no [storage.NAME].", hint="`backupd init` writes one."
             )
+
+
+def _listed(source: Source, patterns: Sequence[str]) -> tuple[list[Account], BackupdError | None]:
+    """The accounts that match, and what broke the list off: those before it are saved all the same."""
+    chosen: list[Account] = []
+    try:
+        chosen.extend(each for each in source.accounts() if matches(each.address, patterns))
+    except BackupdError as error:
+        return chosen, error
+    return chosen, None
 
 
 def _vanished(address: str) -> CutOff:

@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -31,21 +30,8 @@ from backupd.errors import ConfigError
 from backupd.model import Service
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-DURATION = re.compile(r"(\d+)\s*([smhd])")
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def parse_duration(text: object) -> int:
-    """`"30s"`, `"5m"`, `"1h"` or `"1d"` in seconds; raises ValueError with the rule."""
-    if isinstance(text, int) and not isinstance(text, bool):
-        return text
-    match = DURATION.fullmatch(text) if isinstance(text, str) else None
-    if not match:
-        raise ValueError('a duration is a number and one of s, m, h, d: "5m", "1h", "1d"')
-    return int(match[1]) * SECONDS[match[2]]
-
-
-Seconds = Annotated[int, BeforeValidator(parse_duration)]
 Share = Annotated[float, Field(gt=0, le=1)]
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser())]
 

@@ -163,25 +163,32 @@ class Contents:
         return tuple(names)
 
 
+class Absent:
+    """Stands for a file that should be in the mirror and is not: one item's failure, not the run's."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def read(self, _size: int = -1, /) -> bytes:
+        """Raises IntegrityError."""
+        raise IntegrityError(f"{self._path} is missing from the mirror.", reason="missing-file")
+
+
 class MirrorContents(Contents):
     """An account whose bytes lie below the same root."""
 
     def walk(self, selection: Selection) -> Iterator[tuple[Parcel, Reader]]:
-        """Every item that is meant, with its bytes. Raises IntegrityError for a missing file."""
+        """Every item that is meant, with its bytes; reading a missing file raises IntegrityError."""
         for shelf in self.shelves(selection):
             for path in self.expected(shelf):
                 parcel = self.parcel(path)
                 if parcel is None or self._shelf(path) != shelf:
                     continue
-                try:
-                    content = (self.root / path).open("rb")
-                except FileNotFoundError as error:
-                    raise IntegrityError(
-                        f"{path} is missing from the mirror of {self.address}.",
-                        hint="Restore from the vault instead: add --from vault.",
-                        reason="missing-file",
-                    ) from error
-                with content:
+                place = self.root / path
+                if not place.is_file():
+                    yield parcel, Absent(path)
+                    continue
+                with place.open("rb") as content:
                     yield parcel, content
 
 

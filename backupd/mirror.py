@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -169,7 +169,7 @@ class Mirror:
                 _flush_folder(parent)
 
     def remove_folder(self, path: str) -> None:
-        """Remove a folder if nothing is in it but our own index; True state is never lost."""
+        """Remove a folder if nothing is in it but our own index."""
         target = self.absolute(path)
         if target.is_dir() and not any(child.name != "index.jsonl" for child in target.iterdir()):
             shutil.rmtree(target)
@@ -186,12 +186,6 @@ class Mirror:
                 hint="Something other than backupd removed it; it will be fetched again or can be "
                 "taken from a snapshot.",
             ) from error
-
-    def files(self) -> Iterator[str]:
-        """Every file in the mirror, as paths."""
-        for folder, _, leaves in os.walk(self.root):
-            for leaf in leaves:
-                yield (Path(folder) / leaf).relative_to(self.root).as_posix()
 
 
 def hash_file(file: IO[bytes]) -> str:

@@ -46,11 +46,6 @@ class Tally:
     removed: int = 0
     failed: int = 0
 
-    @property
-    def changed(self) -> bool:
-        """Whether the mirror is different now."""
-        return any((self.fetched, self.updated, self.moved, self.removed))
-
 
 @dataclass
 class Work:

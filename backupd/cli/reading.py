@@ -210,12 +210,13 @@ def _show_status(out: Console, found: list[AccountStatus]) -> None:
     ]
     columns = ("account", "items", "size", "synced", "snapshot", "waiting", "state")
     out.print(table(columns, rows, right=(1, 2, 3, 4, 5)))
-    stalest = max(
-        (each.newest_copy for each in found if each.newest_copy is not None), default=None
-    )
-    out.print(
-        f"\nCut off now, everything up to {age(stalest)} ago could be restored from the vaults."
-    )
+    copies = [each.newest_copy for each in found if each.newest_copy is not None]
+    if copies:
+        out.print(f"\nCut off now, the vaults hold everything up to {age(max(copies))} ago.")
+    if len(copies) < len(found):
+        out.print(
+            f"\n{len(found) - len(copies)} accounts have NO snapshot: only the mirror here holds them."
+        )
     for each in found:
         for trouble in each.waiting:
             out.print(

@@ -92,6 +92,14 @@ def test_a_missing_permission_keeps_the_other_services(build: Build) -> None:
     assert "Contacts.Read" in doctor.stdout
 
 
+def test_a_permission_missing_for_sites_keeps_every_person(build: Build) -> None:
+    house = build(services=["mail", "files"], people=2, messages=2, oddities=False)
+    house.tenant.state.app.roles.discard("Sites.Read.All")
+    complains(house.command("backup"), 1, "sources.demo")
+    assert list(house.home(AMELIA).mirror_path.rglob("*.eml"))
+    assert len(house.app.vault(house.home(AMELIA)).snapshots()) == 1
+
+
 def test_a_wrong_vault_password(house: Household) -> None:
     assert house.command("backup").returncode == 0
     (house.folder / "password").write_text("something else")

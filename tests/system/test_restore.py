@@ -99,6 +99,13 @@ def test_damaged_bytes_are_never_restored_quietly(house: Household, tmp_path: Pa
     restore(house, tmp_path / "good", "--from", "vault")
 
 
+def test_a_file_lost_from_the_mirror_costs_only_itself(house: Household, tmp_path: Path) -> None:
+    next(house.home(AMELIA).mirror_path.glob("mail/Inbox/*/*.eml")).unlink()
+    result = restore(house, tmp_path / "out", "--from", "mirror", code=5)["restore"]
+    assert result["states"]["damaged"] == 1
+    assert result["proven"] == sum(result["expected"].values()) - 1
+
+
 def test_a_dry_run_writes_nothing(house: Household, tmp_path: Path) -> None:
     answer = restore(house, tmp_path / "out", "--dry-run")
     assert answer["plan"]
