@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 BASE := $(VENV)/.base
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
+SERVERS := $(VENV)/.servers
 CODE := backupd sources targets tests benchmarks
 
 # Every package is pinned with its hash; nothing is compiled that is never imported.
@@ -53,7 +54,7 @@ clean: ## remove what the other targets made
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(BASE): .ci/bootstrap
+$(BASE): .ci/bootstrap .ci/apt
 	@sh .ci/bootstrap $(VENV)
 	@touch $@
 
@@ -63,7 +64,11 @@ $(RUNTIME): requirements.lock pyproject.toml | $(BASE)
 	@$(SELF)
 	@touch $@
 
-$(DEV): requirements-dev.lock pyproject.toml | $(BASE)
+$(SERVERS): .ci/servers .ci/apt | $(BASE)
+	@sh .ci/servers
+	@touch $@
+
+$(DEV): requirements-dev.lock pyproject.toml | $(BASE) $(SERVERS)
 	@echo "Installing the pinned packages and the tools for development (a minute or two)"
 	@$(PIP) --require-hashes --requirement requirements-dev.lock
 	@$(SELF)

@@ -32,6 +32,9 @@ from backupd.model import Service
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 
 
+LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|$)")
+"""Addresses that never leave this machine, for which http:// is good enough."""
+
 Share = Annotated[float, Field(gt=0, le=1)]
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser())]
 
@@ -103,8 +106,7 @@ class Microsoft365(Section):
     @field_validator("graph_url", "login_url")
     @classmethod
     def _encrypted(cls, url: str) -> str:
-        loopback = re.match(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|$)", url)
-        if not (url.startswith("https://") or loopback):
+        if not (url.startswith("https://") or LOOPBACK.match(url)):
             raise ValueError("an address must begin with https:// (http:// only for this machine)")
         return url.rstrip("/")
 
@@ -185,15 +187,51 @@ class Storage(Section):
         return pairs
 
 
-class FolderTarget(Section):
-    """A directory: Maildir, .ics, .vcf and plain files."""
+class Part(Section):
+    """How one service of a target is reached; what is left out comes from the preset or the section."""
+
+    type: str | None = None
+    host: str | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    security: Literal["tls", "starttls", "plain"] | None = None
+    url: str | None = None
+    username: str | None = None
+    password_file: AbsolutePath | None = None
+    auth: Literal["password", "xoauth2"] | None = None
+    ca_file: AbsolutePath | None = None
+    fingerprint: Annotated[str, Field(pattern=r"^(sha256:)?[0-9A-Fa-f:]{64,95}$")] | None = None
+    connections: Annotated[int, Field(ge=1, le=16)] | None = None
+    scheduling: Literal["none", "sabre", "nextcloud", "agent", "cyrus", "strip", "file"] | None = (
+        None
+    )
+    remote: str | None = None
+    path: AbsolutePath | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _encrypted(cls, url: str | None) -> str | None:
+        if url is not None and not (url.startswith("https://") or LOOPBACK.match(url)):
+            raise ValueError("an address must begin with https:// (http:// only for this machine)")
+        return url
+
+
+class TargetSection(Part):
+    """A place to restore into: a protocol, a provider that backupd knows, or one part for each service.
+
+    `values` fill the words in braces of a preset's addresses; `{account}`, `{localpart}` and
+    `{domain}` are those of the account that is restored.
+    """
 
     name: str = ""
-    type: Literal["folder"]
-    path: AbsolutePath
-
-
-TargetSection = FolderTarget
+    type: str
+    values: Mapping[str, str] = Field(default_factory=dict)
+    keep_attendees: bool = False
+    mail: Part | None = None
+    calendar: Part | None = None
+    contacts: Part | None = None
+    files: Part | None = None
+    source: str | None = None
+    """For `microsoft365`: the source section whose application writes."""
 
 
 class Config(Section):

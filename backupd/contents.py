@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from backupd.errors import IntegrityError, UserError
 from backupd.model import Service, Snapshot
-from backupd.ports import Parcel, Reader
+from backupd.ports import Parcel, Reader, Shelf
 from backupd.tree import INDEX_ROOT
 from backupd.vault import Vault
 
@@ -54,17 +54,6 @@ class Selection:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """A collection as `account.json` describes it."""
-
-    service: Service
-    path: str
-    names: tuple[str, ...]
-    items: int
-    size: int
-
-
 class Contents:
     """The description of an account below `root` (which need not hold the items themselves)."""
 
@@ -80,6 +69,7 @@ class Contents:
                 _names(each["path"], names),
                 each["items"],
                 each["bytes"],
+                each.get("special"),
             )
             for each in self.described["collections"]
         }

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from backupd.errors import BackupdError
+from backupd.errors import BackupdError, IntegrityError
 from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service, nothing
 
 
@@ -164,6 +164,24 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Shelf:
+    """A collection as a snapshot describes it, on its way into a target.
+
+    Attributes:
+        path: its path inside the snapshot, with `/`: safe and unique.
+        names: its display names from the top; hostile.
+        special: `inbox`, `sentitems`, `drafts`, … where the source knew, else None.
+    """
+
+    service: Service
+    path: str
+    names: tuple[str, ...]
+    items: int
+    size: int
+    special: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Parcel:
     """An item on its way into a target.
 
@@ -194,45 +212,111 @@ class Reader(Protocol):
         ...
 
 
+RESTORED, PRESENT, REPAIRED = "restored", "present", "repaired"
+QUARANTINED, DAMAGED = "quarantined", "damaged"
+
+
 @dataclass(frozen=True, slots=True)
 class Put:
     """What became of a parcel.
 
     Attributes:
-        state: `restored`, `present`, `repaired` or `quarantined`.
-        where: the address of the item at the target.
-        why: the reason, for the last two.
+        state: `restored` as it was, `repaired` (see why), `present` (it was there already),
+            `quarantined` (the target does not take it) or `damaged` (storage handed out other
+            bytes than were fetched; nothing was put).
+        where: the address of the item at the target, enough for `read_back` to find it.
+        why: what was repaired, or the reason; empty for restored and present.
+        digest: what `read_back` compares with: SHA-256 of the bytes that were handed over, or of
+            their meaning where the target is known to write them anew (calendars, contacts).
     """
 
     state: str
-    where: str
+    where: str = ""
     why: str = ""
+    digest: str = ""
+
+    @classmethod
+    def failed(cls, error: BackupdError) -> Put:
+        """The end of an item whose put raised ItemError or IntegrityError."""
+        return cls(DAMAGED if isinstance(error, IntegrityError) else QUARANTINED, why=str(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An item that should be at the target; `deep` asks for its bytes, not only its existence and size."""
+
+    parcel: Parcel
+    put: Put
+    deep: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the target holds of a claim: `same`, `changed` or `missing`; `what` names the difference.
+
+    Changed means the content. A flag or date that the target did not keep is `same`, with `what`.
+    """
+
+    claim: Claim
+    state: str
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What a target takes, for the estimate of a plan; deliberately on the slow side."""
+
+    items: float
+    """Items a second."""
+    bytes: float
+    """Bytes a second."""
 
 
 class Target(Protocol):
-    """Where data goes. It only adds; a second run with the same parcels changes nothing."""
+    """Where data goes. It only adds; a second run with the same parcels changes nothing.
+
+    Every method raises AuthError when the credentials are refused, UserError with reason `quota`
+    when the target is full, TransientError when retrying inside did not help.
+    """
 
     name: str
+    services: frozenset[Service]
+    """What it takes; the other services must not be handed to it."""
+    pace: Pace
 
     def preflight(self) -> Iterator[Finding]:
         """Log in, look at quota and capabilities; nothing is written that stays."""
         ...
 
-    def make_collection(self, service: Service, path: str, names: tuple[str, ...]) -> None:
-        """Create a collection, which may stay empty; nothing happens when it is there.
+    def steps(self) -> Sequence[str]:
+        """What a person has to do by hand, in order: told before the restore and after it."""
+        ...
+
+    def examine(self, parcel: Parcel, content: Reader) -> Put:
+        """What `put` would make of an item, without asking the target; `where` stays empty."""
+        ...
+
+    def make_collection(self, shelf: Shelf) -> None:
+        """Create the collection, which may stay empty; nothing happens when it is there."""
+        ...
+
+    def put(
+        self, shelf: Shelf, items: Iterable[tuple[Parcel, Reader]], *, look: bool
+    ) -> Iterator[tuple[Parcel, Put]]:
+        """Put items of one collection. Each is answered exactly once, in any order.
+
+        A reader must be read before the next item is asked for; at its end it raises
+        IntegrityError when the bytes are not those that were fetched, so nothing may be
+        put before that end was seen, or it must be taken back.
 
         Args:
-            path: its path inside the snapshot: safe and unique.
-            names: its display names from the top.
+            look: items may be there that the ledger does not know of (a run was killed, the
+                ledger is lost): what is there with the same content is answered `present`.
         """
         ...
 
-    def put(self, parcel: Parcel, content: Reader) -> Put:
-        """Put one item. Raises ItemRefused when the target does not take it."""
-        ...
-
-    def read_back(self, parcel: Parcel, put: Put) -> str:
-        """The SHA-256 of what the target holds now; raises IntegrityError when it is not there."""
+    def read_back(self, shelf: Shelf, claims: Iterable[Claim]) -> Iterator[Proof]:
+        """What the target holds now; each claim is answered exactly once, in any order."""
         ...
 
     def close(self) -> None:

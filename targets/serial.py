@@ -1,0 +1,83 @@
+"""For targets that take one item after the other: a few workers, each with one item in its hands."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO, TypeVar
+
+from backupd.errors import IntegrityError, ItemError
+from backupd.mirror import BUFFER
+from backupd.ports import Claim, Parcel, Proof, Put, Reader
+
+IN_MEMORY = 1 << 20
+"""Bytes of an item that are held in memory; what is larger waits in a temporary file."""
+
+T = TypeVar("T")
+
+
+def spool(content: Reader) -> IO[bytes]:
+    """All of an item, rewound, its hash checked by the reader. Raises IntegrityError."""
+    held: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - handed out
+    try:
+        while data := content.read(BUFFER):
+            held.write(data)
+    except BaseException:
+        held.close()
+        raise
+    held.seek(0)
+    return held
+
+
+def put_each(
+    items: Iterable[tuple[Parcel, Reader]],
+    put: Callable[[Parcel, IO[bytes]], Put],
+    workers: int,
+) -> Iterator[tuple[Parcel, Put]]:
+    """Put every item by `put`, `workers` at a time; its ItemError and IntegrityError end that item only.
+
+    `put` is called from several threads and gets the bytes rewound; any other error ends the iteration.
+    """
+
+    def work(parcel: Parcel, held: IO[bytes]) -> Put:
+        with held:
+            try:
+                return put(parcel, held)
+            except (ItemError, IntegrityError) as error:
+                return Put.failed(error)
+
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[Parcel, Future[Put]]] = deque()
+        try:
+            for parcel, content in items:
+                try:
+                    held = spool(content)
+                except (ItemError, IntegrityError) as error:
+                    yield parcel, Put.failed(error)
+                    continue
+                waiting.append((parcel, pool.submit(work, parcel, held)))
+                if len(waiting) >= 2 * workers:
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def prove_each(
+    claims: Iterable[Claim], prove: Callable[[Claim], Proof], workers: int
+) -> Iterator[Proof]:
+    """Read back every claim by `prove`, `workers` at a time."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Proof]] = deque()
+        for claim in claims:
+            waiting.append(pool.submit(prove, claim))
+            if len(waiting) >= 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
