@@ -49,3 +49,32 @@ def check_pin(
             "write it into the configuration. If not, somebody is in between: do not go on.",
             reason="certificate",
         )
+
+
+def guarded(ca_file: Path | None, fingerprint: str | None, host: str) -> ssl.SSLContext:
+    """A context that compares a pinned certificate by itself, at the end of every handshake.
+
+    For clients that open their connections out of sight: nothing is sent to a server with another
+    certificate, for the handshake itself raises UserError then.
+    """
+    made = context(ca_file, fingerprint)
+    if not fingerprint:
+        return made
+
+    class Socket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            try:
+                check_pin(self, fingerprint, host)
+            except UserError:
+                self.close()
+                raise
+
+    class Object(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            super().do_handshake()
+            check_pin(self, fingerprint, host)
+
+    made.sslsocket_class = Socket
+    made.sslobject_class = Object
+    return made

@@ -1,0 +1,1 @@
+"""Calendars, contacts and files over HTTP: CalDAV, CardDAV and WebDAV."""
