@@ -1,0 +1,137 @@
+"""The header block as a list of fields, each with the very bytes that it came with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.charset import QP, Charset
+from email.header import Header
+
+CRLF = b"\r\n"
+
+LINE_END = re.compile(rb"\r{0,2}\n|\r")
+"""What some program once took for the end of a line; CR CR LF is one end that was converted twice."""
+
+_BLANK_LINE = re.compile(rb"(?>\r{0,2}\n|\r)((?>\r{0,2}\n|\r))")
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_KEPT = b"X-Backupd-Original-"
+_LEGACY = "cp1252"
+
+
+@dataclass(slots=True)
+class Field:
+    """One field: its name, and its bytes from the name to the last line end (always CRLF)."""
+
+    name: bytes
+    raw: bytes
+
+    @property
+    def key(self) -> bytes:
+        """The name in lower case."""
+        return self.name.lower()
+
+    @property
+    def value(self) -> bytes:
+        """What follows the colon, on one line, without spaces around."""
+        return b" ".join(self.raw.partition(b":")[2].split())
+
+    @property
+    def text(self) -> str:
+        """The value as text, whatever its bytes are."""
+        return decode(self.value)
+
+
+@dataclass(slots=True)
+class Head:
+    """A header block in the making; `repairs` says what was changed, each thing once."""
+
+    fields: list[Field]
+    repairs: dict[str, None] = field(default_factory=dict)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(each.raw for each in self.fields)
+
+    def all(self, name: str) -> Iterator[Field]:
+        """The fields of that name, from the top."""
+        key = name.lower().encode()
+        return (each for each in tuple(self.fields) if each.key == key)
+
+    def first(self, name: str) -> Field | None:
+        """The field that a server looks at."""
+        return next(self.all(name), None)
+
+    def say(self, repair: str) -> None:
+        """Remember what was done."""
+        self.repairs[repair] = None
+
+    def keep(self, old: Field) -> None:
+        """Rename a field, so that its value stays and its meaning goes."""
+        old.raw = _KEPT + old.name + b":" + old.raw.partition(b":")[2]
+        old.name = _KEPT + old.name
+
+    def add(self, name: str, value: str, *, below: Field | None = None) -> Field:
+        """Put a new field, at the top unless it shall be below another."""
+        made = make(name, value)
+        place = self.fields.index(below) + 1 if below else 0
+        self.fields.insert(place, made)
+        return made
+
+
+def make(name: str, value: str) -> Field:
+    """A field with that text, encoded and folded where it must be."""
+    spoken = " ".join(value.split())
+    said = spoken if spoken.isascii() else encode(spoken)
+    return Field(name.encode(), f"{name}: {said}".encode() + CRLF)
+
+
+def encode(text: str) -> str:
+    """Text as encoded words (RFC 2047), folded."""
+    charset = Charset("utf-8")
+    charset.header_encoding = QP
+    return Header(text, charset, maxlinelen=76, header_name="X" * 20).encode(linesep="\r\n")
+
+
+def decode(value: bytes) -> str:
+    """8-bit bytes of a header as text: UTF-8 where they are, else what old Windows programs wrote."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode(_LEGACY, "replace")
+
+
+def split(window: bytes, *, whole: bool) -> tuple[bytes, bytes] | None:
+    """The header block with CRLF ends, and what follows it, the empty line included.
+
+    None when the block does not end inside the window; `whole` says that the message ends
+    where the window ends.
+    """
+    if LINE_END.match(window):
+        return b"", window
+    if blank := _BLANK_LINE.search(window):
+        return LINE_END.sub(CRLF, window[: blank.start()]) + CRLF, window[blank.start(1) :]
+    if not whole:
+        return None
+    block = LINE_END.sub(CRLF, window)
+    return (block if block.endswith(CRLF) or not block else block + CRLF), b""
+
+
+def parse(block: bytes) -> tuple[Head, bytes]:
+    """The fields of a block with CRLF ends, and what begins with the first line that is no field.
+
+    A line that mbox tools leave (`From …`, `>From …`) becomes a field of its own.
+    """
+    head, found, position = Head([]), [], 0
+    for line in block.split(CRLF)[:-1]:
+        if match := _FIELD.match(line):
+            found.append((match[1], [line]))
+        elif line.startswith((b"From ", b">From ")):
+            found.append((_KEPT + b"Mbox-Line", [_KEPT + b"Mbox-Line: " + line]))
+            head.say("line of a mailbox file in the header renamed")
+        elif line[:1] in (b" ", b"\t") and found:
+            found[-1][1].append(line)
+        else:
+            break
+        position += len(line) + 2
+    head.fields = [Field(name, CRLF.join([*lines, b""])) for name, lines in found]
+    return head, block[position:]

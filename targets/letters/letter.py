@@ -1,0 +1,144 @@
+"""From the stored original to the bytes that are put."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from backupd.errors import ItemRefused
+from backupd.mirror import BUFFER
+from backupd.ports import Parcel
+from targets.letters.fields import CRLF, LINE_END, Head, parse, split
+from targets.letters.mend import mend
+from targets.letters.rules import Rules
+from targets.letters.survey import Survey, blocks, straight, survey
+from targets.serial import IN_MEMORY
+
+HEAD_LIMIT = 1 << 20
+"""The largest header block that is held in memory; a larger one is an attack or no mail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A mail as it is put. Close it, or use it as a context; closing the original too does no harm.
+
+    Attributes:
+        content: the bytes, rewound; the given stream itself when nothing was repaired.
+        repairs: short phrases, in the order in which they were made.
+        leftover: a file name when `content` only stands for a mail that is too large: whoever
+            puts the letter keeps the original under that name before (see `keep`).
+    """
+
+    content: IO[bytes]
+    size: int
+    sha256: str
+    repairs: tuple[str, ...] = ()
+    leftover: str = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.content.close()
+
+
+def prepare(parcel: Parcel, held: IO[bytes], rules: Rules) -> Letter:
+    """A letter that a server with these rules takes; the original bytes where they do.
+
+    Args:
+        held: the original, rewound; it is never changed.
+
+    Raises:
+        ItemRefused: no honest repair makes it acceptable; the message says why.
+    """
+    found = survey(held)
+    held.seek(0)
+    head, ahead = _open(held, parcel)
+    mend(head, parcel, rules)
+    if _as_it_is(found, head, rules):
+        held.seek(0)
+        return Letter(held, found.size, found.sha256)
+    return _written(head, _body(head, ahead, held, found, rules))
+
+
+def _open(held: IO[bytes], parcel: Parcel) -> tuple[Head, bytes]:
+    """The header block, and the part of the body that was read with it."""
+    window = held.read(HEAD_LIMIT)
+    parts = split(window, whole=len(window) < HEAD_LIMIT)
+    if parts is None:
+        raise ItemRefused(
+            f"{parcel.path}: its header is larger than {HEAD_LIMIT >> 20} MiB.",
+            hint="This is no ordinary mail; it stays whole in the backup.",
+            reason="header-too-large",
+        )
+    block, rest = parts
+    head, stray = parse(block)
+    if not stray:
+        return head, LINE_END.sub(b"", rest, count=1)
+    if head.fields:
+        head.say("empty line between header and body added")
+    return head, stray + rest
+
+
+def _as_it_is(found: Survey, head: Head, rules: Rules) -> bool:
+    return not (
+        head.repairs
+        or found.bare
+        or (found.nul and not rules.nul_allowed)
+        or (rules.max_line and found.longest > rules.max_line)
+        or (rules.max_bytes and found.size > rules.max_bytes)
+    )
+
+
+def _body(
+    head: Head, ahead: bytes, held: IO[bytes], found: Survey, rules: Rules
+) -> Iterator[bytes]:
+    """The repaired body; what has to be done is told to `head` before the first block."""
+    if found.bare:
+        head.say("line ends")
+    if found.nul and not rules.nul_allowed:
+        head.say("NUL bytes removed")
+    for block in blocks(held, ahead):
+        tidy = straight(block)
+        yield tidy if rules.nul_allowed else tidy.replace(b"\0", b"")
+
+
+def _written(head: Head, body: Iterable[bytes]) -> Letter:
+    content: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - handed out
+    digest, size = hashlib.sha256(), 0
+    for block in chain((bytes(head), CRLF), body):
+        content.write(block)
+        digest.update(block)
+        size += len(block)
+    content.seek(0)
+    return Letter(content, size, digest.hexdigest(), tuple(head.repairs))
+
+
+def keep(held: IO[bytes], folder: Path, name: str) -> Path:
+    """Keep a whole original aside, durably; nothing happens when it is there."""
+    place = folder / name
+    held.seek(0)
+    if not place.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = folder / f".{uuid.uuid4().hex}"
+        with fresh.open("wb") as file:
+            shutil.copyfileobj(held, file, BUFFER)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(place)
+        held.seek(0)
+    return place
