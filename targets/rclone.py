@@ -1,0 +1,401 @@
+"""Any storage that rclone knows, for files; the only module that starts rclone.
+
+Items travel in batches: staged in a folder of ours under the names they get, compared with what is
+there, copied by one rclone. So the price of a process is paid once in a hundred files, and each
+batch ends in one of rclone's documented exit codes, which is all that decisions are made on: the
+remote control daemon would answer with nothing but texts. Large files are staged too, for a stream
+into `rclone rcat` cannot be sent again after a broken connection, nor held back until its end has
+proven its hash.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backupd.errors import (
+    BackupdError,
+    ConfigError,
+    IntegrityError,
+    ItemError,
+    ItemRefused,
+    TransientError,
+    UserError,
+)
+from backupd.mirror import BUFFER
+from backupd.model import Service
+from backupd.ports import PRESENT, Claim, Finding, Pace, Parcel, Proof, Put, Reader, Shelf
+from targets import paths
+from targets.endpoint import Endpoint
+from targets.staging import Batch
+
+OLDEST = (1, 60)
+"""The version in Debian 12."""
+
+NO_FOLDER, NO_FILE, TEMPORARY, LIMIT_REACHED = 3, 4, 5, 8
+"""Exit codes from rclone's documentation."""
+
+CLAIMS = 500
+"""Files that one rclone reads back."""
+
+BRIEF = ("--no-modtime", "--no-mimetype")
+"""What would cost some storages a request for each file that is listed."""
+
+FRUITLESS = 3
+"""Single files in a row that did not arrive, after which it is no matter of the file."""
+
+NOTES = 64 << 10
+"""Bytes of rclone's log that are kept for a message."""
+
+PASSED_ON = (
+    "PATH", "HOME", "TMPDIR", "LANG", "XDG_CONFIG_HOME", "RCLONE_CONFIG", "SSL_CERT_FILE",
+    "SSL_CERT_DIR", "SSH_AUTH_SOCK", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "DBUS_SESSION_BUS_ADDRESS",
+)  # fmt: skip
+"""What rclone gets to see of our own environment."""
+
+RULES = paths.Rules(
+    # rclone writes forbidden characters of a storage by these, and skips silently what it misreads
+    forbidden="\u201b" + "".join(map(chr, range(0x2400, 0x2427))) + "\uff0e\uff0f"
+)
+
+SAME, OTHER, ABSENT = "=", "*", "+"
+"""What `rclone check --combined` says of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a run of rclone ended; what it said is for people, by file where it named one."""
+
+    code: int
+    out: bytes
+    notes: Mapping[str, str]
+
+    def said(self, path: str = "") -> str:
+        """Its complaint about a file, or its last one."""
+        last = next(reversed([*self.notes.values()]), f"exit code {self.code}")
+        return self.notes.get(path, last)[:300]
+
+
+class Program:
+    """rclone with one configuration: argument lists in, exit codes out; secrets by environment."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._binary = str(endpoint.quirks.get("binary", "rclone"))
+        config = endpoint.quirks.get("config")
+        self._options = [
+            "--use-json-log",
+            "--log-level=NOTICE",
+            "--stats=0",
+            "--ask-password=false",
+        ]
+        self._options += ["--contimeout=30s", f"--transfers={endpoint.connections}"]
+        self._options += [f"--config={config}"] if config else []
+
+    def version(self) -> tuple[int, ...]:
+        """Its version. Raises ConfigError when it is no rclone, or too old a one."""
+        try:
+            known = json.loads(self.run("rc", "--loopback", "core/version").out)["decomposed"]
+            version = tuple(int(part) for part in known)
+        except (ValueError, LookupError, TypeError):
+            version = ()
+        if version < OLDEST:
+            raise ConfigError(
+                f"{self._binary} is not an rclone that can be used: 1.60 or later is needed.",
+                hint="Install a current rclone; `rclone version` must answer.",
+                reason="no-rclone",
+            )
+        return version
+
+    def run(self, *arguments: str, only: Sequence[str] | None = None) -> Answer:
+        """Run it to its end; `only` are the files that it is to look at, one by one."""
+        with tempfile.TemporaryFile() as log, tempfile.NamedTemporaryFile() as listed:
+            command = [self._path(), *self._options]
+            if only is not None:
+                listed.write("".join(f"{each}\n" for each in only).encode())
+                listed.flush()
+                command += ["--no-traverse", f"--files-from-raw={listed.name}"]
+            done = subprocess.run(
+                [*command, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self._environment(),
+                check=False,
+            )
+            return Answer(done.returncode, done.stdout, _notes(log))
+
+    def begins(self, address: str, whole: Path) -> bool:
+        """Whether what is at a remote is how `whole` begins: what a broken upload leaves behind."""
+        command = [self._path(), *self._options, "cat", "--", address]
+        with (
+            whole.open("rb") as ours,
+            subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=self._environment(),
+            ) as process,
+        ):
+            assert process.stdout is not None  # noqa: S101 - it is a pipe
+            while theirs := process.stdout.read(BUFFER):
+                if theirs != ours.read(len(theirs)):
+                    process.kill()
+                    return False
+        return process.returncode == 0
+
+    def _path(self) -> str:
+        found = shutil.which(self._binary)
+        if found is None:
+            raise ConfigError(
+                f"rclone was not found ({self._binary!r}).",
+                hint="Install it (Debian, Ubuntu: apt install rclone), then set up the remote by `rclone config`.",
+                reason="no-rclone",
+            )
+        return found
+
+    def _environment(self) -> dict[str, str]:
+        passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        secret = self._endpoint.secret()
+        return {**passed, "RCLONE_CONFIG_PASS": secret} if secret else passed
+
+
+class Rclone:
+    """Puts files to a remote of the user's own rclone configuration; see `backupd.ports.Target`.
+
+    It always looks before it puts, since `look` cannot tell whose file is in the way: a file of the
+    same content is `present`, another one stays and ours goes beside it. Quirks: `config` (the
+    path of a configuration file), `binary`. The secret, if there is one, opens that configuration.
+    """
+
+    services = frozenset({Service.FILES})
+    pace = Pace(items=4.0, bytes=4e6)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.name = endpoint.name
+        self._remote = endpoint.remote
+        self._program = Program(endpoint)
+        self._staging = endpoint.state / "staging"
+        self._fruitless = 0
+
+    def preflight(self) -> Iterator[Finding]:
+        """Rclone is recent enough, the remote answers and has room."""
+        version = ".".join(map(str, self._program.version()))
+        self._reach()
+        yield Finding("ok", self._remote, f"answers to rclone {version}")
+        free = self._free()
+        if free is not None:
+            yield Finding("ok" if free > 0 else "error", self._remote, f"{free >> 20} MiB free")
+
+    def steps(self) -> Sequence[str]:
+        """None: the remote was set up by `rclone config`."""
+        return ()
+
+    def examine(self, parcel: Parcel, content: Reader) -> Put:  # noqa: ARG002 - no file is refused for its bytes
+        """The name it gets; content is never changed."""
+        put = paths.place(parcel, RULES).stored(parcel.sha256)
+        return Put(put.state, why=put.why, digest=put.digest)
+
+    def make_collection(self, shelf: Shelf) -> None:
+        """Create the folder of a drive, where the storage has folders."""
+        answer = self._program.run("mkdir", "--", self._address(paths.collection(shelf, RULES)))
+        if answer.code:
+            raise self._trouble(answer, 0)
+
+    def put(
+        self,
+        shelf: Shelf,  # noqa: ARG002 - a parcel says where it belongs
+        items: Iterable[tuple[Parcel, Reader]],
+        *,
+        look: bool,  # noqa: ARG002 - see the class
+    ) -> Iterator[tuple[Parcel, Put]]:
+        """Put files in batches; see `backupd.ports.Target`."""
+        batch = Batch(self._staging)
+        batch.clear()
+        try:
+            for parcel, content in items:
+                place = paths.place(parcel, RULES)
+                if batch.ready(place, parcel):
+                    yield from self._deliver(batch)
+                try:
+                    batch.take(parcel, place, content)
+                except (ItemError, IntegrityError) as error:
+                    yield parcel, Put.failed(error)
+            if batch.held:
+                yield from self._deliver(batch)
+        finally:
+            self.close()
+
+    def read_back(self, shelf: Shelf, claims: Iterable[Claim]) -> Iterator[Proof]:  # noqa: ARG002
+        """Size, and for deep claims the SHA-256 of what rclone downloads, hundreds of files at a time."""
+        stream = iter(claims)
+        while batch := list(itertools.islice(stream, CLAIMS)):
+            sizes = self._sizes([each.put.where for each in batch])
+            hashes = self._hashes([each.put.where for each in batch if each.deep])
+            for claim in batch:
+                yield _proof(claim, sizes.get(claim.put.where), hashes.get(claim.put.where))
+
+    def close(self) -> None:
+        """Remove what is staged."""
+        shutil.rmtree(self._staging, ignore_errors=True)
+
+    def _deliver(self, batch: Batch) -> Iterator[tuple[Parcel, Put]]:
+        """Compare, make room for twins, copy what is absent; leaves the batch empty."""
+        verdicts = self._compare(batch, list(batch.held))
+        remnants, taken = self._sorted(batch, verdicts)
+        aside = self._compare(batch, [batch.move_aside(path) for path in taken])
+        remnants += self._sorted(batch, aside)[0]
+        verdicts |= aside
+        absent = [path for path in batch.held if verdicts.get(path) == ABSENT]
+        trouble = self._copy(batch, absent, "--ignore-existing")
+        trouble |= self._copy(batch, remnants, "--ignore-times")
+        for path, (parcel, place) in batch.held.items():
+            if verdicts.get(path) == SAME:
+                yield parcel, Put(PRESENT, path, digest=parcel.sha256)
+            elif path in trouble or path not in {*absent, *remnants}:
+                why = trouble.get(path, "rclone cannot compare it with what is there.")
+                yield (
+                    parcel,
+                    Put.failed(ItemRefused(f"{parcel.path}: {why}", reason="rclone")),
+                )
+            else:
+                yield parcel, place.stored(parcel.sha256)
+        batch.clear()
+
+    def _sorted(self, batch: Batch, verdicts: Mapping[str, str]) -> tuple[list[str], list[str]]:
+        """Of the paths that hold something else: those with a broken upload of ours, and the others."""
+        other = [path for path, verdict in verdicts.items() if verdict == OTHER]
+        broken = [p for p in other if self._program.begins(self._address(p), batch.root / p)]
+        return broken, [path for path in other if path not in broken]
+
+    def _compare(self, batch: Batch, only: list[str]) -> dict[str, str]:
+        """What is at the target of the staged files, by content: a mark for each file that rclone saw."""
+        if not only:
+            return {}
+        check = ["check", "--one-way", "--download", "--combined=-", "--", str(batch.root)]
+        answer = self._program.run(*check, self._remote, only=only)
+        lines = answer.out.decode("utf-8", "replace").splitlines()
+        verdicts = {line[2:]: line[0] for line in lines if line[1:2] == " "}
+        if not set(verdicts.values()) & {SAME, OTHER, ABSENT}:
+            raise self._trouble(answer, batch.size)
+        return verdicts
+
+    def _copy(self, batch: Batch, only: list[str], how: str) -> dict[str, str]:
+        """Copy staged files; what became of those that did not arrive, by path."""
+        if not only:
+            return {}
+        answer = self._program.run("copy", how, "--", str(batch.root), self._remote, only=only)
+        if answer.code == 0:
+            self._fruitless = 0
+            return {}
+        arrived = self._compare(batch, only)
+        missing = [path for path in only if arrived.get(path) != SAME]
+        if missing:
+            self._weigh(answer, batch, len(only), len(missing))
+        return {path: answer.said(path) for path in missing}
+
+    def _weigh(self, answer: Answer, batch: Batch, wanted: int, missing: int) -> None:
+        """Raise when a failed copy is no matter of single items."""
+        self._fruitless = self._fruitless + 1 if missing == wanted else 0
+        general = answer.code in {TEMPORARY, LIMIT_REACHED} or self._full(batch.size)
+        if general or (self._fruitless and wanted > 1) or self._fruitless >= FRUITLESS:
+            raise self._trouble(answer, batch.size)
+
+    def _sizes(self, only: list[str]) -> dict[str, int]:
+        answer = self._program.run(
+            "lsjson", *BRIEF, "-R", "--files-only", "--", self._remote, only=only
+        )
+        try:
+            listed = json.loads(answer.out)
+            sizes = {str(each["Path"]): int(each["Size"]) for each in listed}
+        except (ValueError, LookupError, TypeError):
+            sizes = {}
+        if answer.code not in {0, NO_FOLDER, NO_FILE} and not sizes:
+            raise self._trouble(answer, 0)
+        return sizes
+
+    def _hashes(self, only: list[str]) -> dict[str, str]:
+        if not only:
+            return {}
+        answer = self._program.run("hashsum", "sha256", "--download", "--", self._remote, only=only)
+        if answer.code not in {0, NO_FOLDER, NO_FILE} and not answer.out:
+            raise self._trouble(answer, 0)
+        lines = answer.out.decode("utf-8", "replace").splitlines()
+        pairs = (line.partition("  ") for line in lines)
+        return {path: digest for digest, _, path in pairs}
+
+    def _address(self, path: str) -> str:
+        glue = "" if self._remote.endswith((":", "/")) else "/"
+        return f"{self._remote}{glue}{path}"
+
+    def _free(self) -> int | None:
+        """Bytes free, where the storage says so."""
+        answer = self._program.run("about", "--json", "--", self._remote)
+        try:
+            return int(json.loads(answer.out)["free"])
+        except (ValueError, LookupError, TypeError):
+            return None
+
+    def _full(self, wanted: int) -> bool:
+        free = self._free()
+        return free is not None and free < wanted
+
+    def _reach(self) -> None:
+        """Raise unless the remote can be listed; a folder that is not there yet is no fault."""
+        answer = self._program.run("lsjson", *BRIEF, "--max-depth=1", "--", self._remote)
+        if answer.code not in {0, NO_FOLDER}:
+            raise self._trouble(answer, 0)
+
+    def _trouble(self, answer: Answer, wanted: int) -> BackupdError:
+        """What a failed run means, by its exit code and by what the storage says of its room."""
+        told = f"rclone cannot work with {self._remote}: {answer.said()}."
+        if answer.code == TEMPORARY:
+            return TransientError(
+                told, hint="Run the same restore again later: it goes on where it stopped."
+            )
+        if wanted and self._full(wanted):
+            return UserError(
+                f"{self._remote} is full.",
+                hint="Make room there, then run the same restore again: it goes on where it stopped.",
+                reason="quota",
+            )
+        return UserError(
+            told,
+            hint=f"Try `rclone lsd {self._remote}` by hand; `rclone config` mends credentials.",
+            reason="limit" if answer.code == LIMIT_REACHED else "rclone",
+        )
+
+
+def _proof(claim: Claim, size: int | None, digest: str | None) -> Proof:
+    if size is None:
+        return Proof(claim, "missing", "is not there")
+    if size not in {claim.parcel.size, -1}:
+        return Proof(claim, "changed", f"{size} bytes instead of {claim.parcel.size}")
+    if claim.deep and digest != (claim.put.digest or claim.parcel.sha256):
+        return Proof(claim, "changed", "the content differs")
+    return Proof(claim, "same")
+
+
+def _notes(log: Any) -> dict[str, str]:
+    """The complaints of rclone by file, in their order; what is about no file stands under an empty name."""
+    log.seek(0, os.SEEK_END)
+    log.seek(max(0, log.tell() - NOTES))
+    notes: dict[str, str] = {}
+    for line in log.read().decode("utf-8", "replace").splitlines():
+        try:
+            said = json.loads(line)
+            name, message = str(said.get("object", "")), str(said["msg"])
+        except (ValueError, LookupError, AttributeError):
+            continue
+        notes.pop(name, None)
+        notes[name] = message.strip()
+    return notes
