@@ -1,0 +1,195 @@
+"""Messages from a mailbox as a stream: from the socket into a sink, without a parser in between."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Generic, TypeVar
+
+from backupd.errors import TransientError
+from backupd.imap.wire import DIGITS, MONTHS, Answer, Sink, Untagged, Wire, number
+
+S = TypeVar("S", bound=Sink)
+
+_MONTHS = {name.lower(): n for n, name in enumerate(MONTHS, 1)}
+
+
+class Digest:
+    """A sink that keeps only the hash and the size."""
+
+    def __init__(self) -> None:
+        self._hash, self.size = hashlib.sha256(), 0
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+        self._hash.update(data)
+        self.size += len(data)
+        return None
+
+    def hexdigest(self) -> str:
+        """SHA-256 of all bytes so far."""
+        return self._hash.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a mailbox says of a message without its bytes."""
+
+    uid: int
+    size: int
+    field: bytes = b""
+    """The header field that was asked for, as it is; empty when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message(Generic[S]):
+    r"""A message that was read to its end.
+
+    Attributes:
+        flags: as the server writes them (`\Seen`, `$Forwarded`, `Red`).
+        date: INTERNALDATE in UTC, or None where it is no date.
+        size: RFC822.SIZE, which some servers only estimate.
+        sink: what took its bytes.
+    """
+
+    uid: int
+    flags: frozenset[str]
+    date: datetime | None
+    size: int
+    sink: S
+
+
+def uid_set(uids: Iterable[int]) -> bytes:
+    """The shortest sequence set: `1:4,7`."""
+    runs: list[list[int]] = []
+    for uid in sorted(set(uids)):
+        if runs and uid == runs[-1][1] + 1:
+            runs[-1][1] = uid
+        else:
+            runs.append([uid, uid])
+    return b",".join(b"%d" % a if a == b else b"%d:%d" % (a, b) for a, b in runs)
+
+
+def uids_of(text: str, limit: int = 100_000) -> tuple[int, ...]:
+    """The UIDs of a set in their order; empty for what is no set of at most `limit` UIDs."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, colon, last = part.partition(":")
+        if not first.isdecimal() or (colon and not last.isdecimal()) or len(part) > 2 * DIGITS:
+            return ()
+        low, high = sorted((int(first), int(last or first)))
+        if high - low + len(found) >= limit:
+            return ()
+        found.extend(range(low, high + 1))
+    return tuple(found)
+
+
+def fetch_bodies(wire: Wire, uids: Sequence[int], make: Callable[[], S]) -> Iterator[Message[S]]:
+    """The messages of the selected mailbox, each read into a sink of its own; nothing is marked as read.
+
+    A UID that is not there is left out; one is never answered twice. Take at most some hundred UIDs at once. Raises TransientError.
+    """
+    if not uids:
+        return
+    waiting = set(uids)
+    command = b"UID FETCH %s (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])" % uid_set(waiting)
+    for response in wire.responses(command, _into(make)):
+        if isinstance(response, Answer):
+            yield from _rest(wire, response, sorted(waiting), make, alone=len(uids) == 1)
+            return
+        message = _message(response, make)
+        if message is not None and message.uid in waiting:
+            waiting.remove(message.uid)
+            yield message
+
+
+def _rest(
+    wire: Wire, answer: Answer, waiting: Sequence[int], make: Callable[[], S], *, alone: bool
+) -> Iterator[Message[S]]:
+    """After a refusal one by one: a single broken message must not hide the others."""
+    if answer.ok or (answer.status == "NO" and alone):
+        return
+    if answer.status == "BAD":
+        raise TransientError(f"The server does not hand out messages: {answer.words}")
+    for uid in waiting:
+        yield from fetch_bodies(wire, [uid], make)
+
+
+def fetch_headers(wire: Wire, first: int, name: str) -> Iterator[Header]:
+    """Size and one header field of every message from UID `first` on. Raises TransientError."""
+    asked = b"UID FETCH %d:* (UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS (%s)])" % (
+        first,
+        name.encode(),
+    )
+    for response in wire.responses(asked):
+        if isinstance(response, Answer):
+            if not response.ok:
+                raise TransientError(f"The server does not list its messages: {response.words}")
+            return
+        values = _values(response)
+        uid, size = number(values.get("UID")), number(values.get("RFC822.SIZE"))
+        # `n:*` answers the last message even when it lies before n.
+        if uid >= first and "RFC822.SIZE" in values:
+            field = next((v for k, v in values.items() if k.startswith("BODY[HEADER")), b"")
+            yield Header(uid, size, field if isinstance(field, bytes) else b"")
+
+
+def _into(make: Callable[[], S]) -> Callable[[bytes, int], Sink | None]:
+    def take(before: bytes, size: int, /) -> Sink | None:  # noqa: ARG001 - a Taker
+        return make() if before.rstrip().upper().endswith(b"BODY[]") else None
+
+    return take
+
+
+def _message(response: Untagged, make: Callable[[], S]) -> Message[S] | None:
+    values = _values(response)
+    uid, body = number(values.get("UID")), values.get("BODY[]")
+    if not uid or body is None or isinstance(body, list):
+        return None
+    if isinstance(body, bytes):  # a quoted string instead of a literal
+        sink: S = make()
+        sink.write(body)
+    else:
+        sink = body  # type: ignore[assignment]  # it came from `make`
+    flags = values.get("FLAGS")
+    return Message(
+        uid,
+        frozenset(each.decode("utf-8", "replace") for each in flags if isinstance(each, bytes))
+        if isinstance(flags, list)
+        else frozenset(),
+        moment(values.get("INTERNALDATE")),
+        number(values.get("RFC822.SIZE")),
+        sink,
+    )
+
+
+def _values(response: Untagged) -> dict[str, object]:
+    """The pairs of a FETCH response; empty for any other one."""
+    if response.kind != "FETCH" or not response.parts or not isinstance(response.parts[0], list):
+        return {}
+    flat = response.parts[0]
+    return {
+        name.decode("ascii", "replace").upper(): value
+        for name, value in zip(flat[::2], flat[1::2], strict=False)
+        if isinstance(name, bytes)
+    }
+
+
+def moment(value: object) -> datetime | None:
+    """An INTERNALDATE in UTC (` 2-Jan-2023 04:05:06 +0100`), or None."""
+    if not isinstance(value, bytes):
+        return None
+    try:
+        day, clock, zone = value.decode("ascii").split()
+        date, month, year = day.split("-")
+        hour, minute, second = clock.split(":")
+        shift = timedelta(hours=int(zone[:-2]), minutes=int(zone[0] + zone[-2:]))
+        local = datetime(
+            int(year), _MONTHS[month.lower()], int(date), int(hour), int(minute), int(second),
+            tzinfo=timezone(shift),
+        )  # fmt: skip
+        return local.astimezone(UTC)
+    except (ValueError, KeyError, IndexError, OverflowError):
+        return None

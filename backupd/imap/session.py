@@ -1,0 +1,369 @@
+"""A session: connected, its certificate checked, logged in, and what the server says it can do."""
+
+from __future__ import annotations
+
+import imaplib
+import ipaddress
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import imapclient
+from imapclient import imap_utf7
+from imapclient.exceptions import CapabilityError, IMAPClientError
+
+from backupd import tls
+from backupd.errors import AuthError, BackupdError, ConfigError, TransientError, UserError
+from backupd.imap.wire import Answer, Untagged, Wire, number, quoted, words
+
+_BUSY = frozenset({"UNAVAILABLE", "INUSE", "LIMIT"})
+"""Codes of a refused login that time heals."""
+_CODE = re.compile(r"^(?:\S+ )?\[([A-Z-]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where to connect and as whom.
+
+    Attributes:
+        name: what messages call the place.
+        security: `tls`, `starttls`, or `plain`, which is for loopback only.
+        secret: reads the password, or for `xoauth2` the access token, when it is needed.
+        fingerprint: SHA-256 of the only certificate to accept; no authority is asked then.
+        timeout: seconds of silence after which a connection is given up.
+    """
+
+    name: str
+    host: str
+    port: int
+    username: str
+    secret: Callable[[], str]
+    security: str = "tls"
+    auth: str = "password"
+    ca_file: Path | None = None
+    fingerprint: str | None = None
+    timeout: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox of the account: its whole name, decoded, and its attributes in lower case."""
+
+    name: str
+    delimiter: str
+    attributes: frozenset[str]
+
+    @property
+    def selectable(self) -> bool:
+        """Whether messages can lie in it."""
+        return not self.attributes & {"\\noselect", "\\nonexistent"}
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """What the server says when a mailbox is opened. `keywords` None: any keyword is kept."""
+
+    exists: int
+    validity: int
+    next: int
+    keywords: frozenset[str] | None
+
+
+class Session:
+    """A connection that is logged in. Not thread-safe; after a TransientError only to be closed."""
+
+    def __init__(self, client: imapclient.IMAPClient, login: Login) -> None:
+        self._client, self._login = client, login
+        self.wire = Wire(client._imap, login.name)  # noqa: SLF001 - messages go past its parser
+        self.capabilities = self._capabilities()
+        self.prefix, self.delimiter = self._namespace()
+
+    def close(self) -> None:
+        """Say goodbye if the server still listens."""
+        with suppress(OSError, imaplib.IMAP4.error):
+            self._client.socket().settimeout(2)
+            self._client.logout()
+        with suppress(OSError, imaplib.IMAP4.error):
+            self._client.shutdown()
+
+    def can(self, capability: str) -> bool:
+        """Whether the server announces it."""
+        return capability in self.capabilities
+
+    @property
+    def append_limit(self) -> int | None:
+        """The largest message in bytes, where the server says so (APPENDLIMIT)."""
+        for each in self.capabilities:
+            name, _, value = each.partition("=")
+            if name == "APPENDLIMIT" and value.isdecimal():
+                return int(value)
+        return None
+
+    def mailboxes(self) -> list[Mailbox]:
+        """Every mailbox, with the attributes of special use where the server knows them."""
+        command = b'LIST "" "*"'
+        if self.can("SPECIAL-USE") and self.can("LIST-EXTENDED"):
+            command += b" RETURN (SPECIAL-USE)"
+        elif self.can("XLIST") and not self.can("SPECIAL-USE"):
+            command = b'XLIST "" "*"'
+        return self._listed(command)
+
+    def exists(self, name: str) -> bool:
+        """Whether there is a mailbox of this name that holds messages."""
+        wanted = bytes(imap_utf7.encode(name))
+        if re.search(rb'[%*"\\]', wanted):  # LIST would take it for a pattern
+            return any(each.name == name and each.selectable for each in self.mailboxes())
+        return any(each.selectable for each in self._listed(b'LIST "" ' + quoted(name)))
+
+    def create(self, name: str, use: str = "") -> Answer:
+        r"""Create a mailbox; with `use` (`\Sent`) as the one for it, where the server knows that."""
+        if use and self.can("CREATE-SPECIAL-USE"):
+            answer = self._tell(b"CREATE %s (USE (%s))" % (quoted(name), use.encode()))
+            if answer.ok:
+                return answer
+        return self._tell(b"CREATE " + quoted(name))
+
+    def subscribe(self, name: str) -> None:
+        """Show the mailbox in mail programs; a server that does not care is no error."""
+        self._tell(b"SUBSCRIBE " + quoted(name))
+
+    def select(self, name: str, *, write: bool = False) -> Selected | Answer:
+        """Open a mailbox; the Answer says why not."""
+        answer, seen = self.wire.command((b"SELECT " if write else b"EXAMINE ") + quoted(name))
+        if not answer.ok:
+            return answer
+        flags = _permanent(seen)
+        return Selected(
+            exists=next((each.number for each in seen if each.kind == "EXISTS"), 0),
+            validity=_code_number(seen, "UIDVALIDITY"),
+            next=_code_number(seen, "UIDNEXT"),
+            keywords=None if "\\*" in flags else frozenset(flags),
+        )
+
+    def next_uid(self, name: str) -> tuple[int, int] | None:
+        """(UIDVALIDITY, UIDNEXT) of a mailbox that stays closed; None when it is not there."""
+        answer, seen = self.wire.command(b"STATUS %s (UIDVALIDITY UIDNEXT)" % quoted(name))
+        if not answer.ok:
+            return None
+        for each in seen:
+            if each.kind == "STATUS" and len(each.parts) > 1 and isinstance(each.parts[-1], list):
+                flat = each.parts[-1]
+                found = dict(zip(flat[::2], flat[1::2], strict=False))
+                return number(found.get(b"UIDVALIDITY")), number(found.get(b"UIDNEXT"))
+        return 0, 0
+
+    def copy(self, uids: bytes, name: str) -> Answer:
+        """Copy messages of the open mailbox into another one."""
+        return self._tell(b"UID COPY %s %s" % (uids, quoted(name)))
+
+    def free(self) -> int | None:
+        """Bytes that still fit into the account, where the server knows a quota."""
+        if not self.can("QUOTA"):
+            return None
+        answer, seen = self.wire.command(b'GETQUOTAROOT "INBOX"')
+        left: list[int] = []
+        for each in seen if answer.ok else []:
+            if each.kind == "QUOTA" and each.parts and isinstance(each.parts[-1], list):
+                left.extend(_left(each.parts[-1]))
+        return min(left, default=None)
+
+    def _tell(self, command: bytes) -> Answer:
+        return self.wire.command(command)[0]
+
+    def _capabilities(self) -> frozenset[str]:
+        _, seen = self.wire.command(b"CAPABILITY")
+        return frozenset(
+            part.decode("ascii", "replace").upper()
+            for each in seen
+            if each.kind == "CAPABILITY"
+            for argument in each.parts
+            if isinstance(argument, bytes)
+            for part in argument.split()
+        )
+
+    def _namespace(self) -> tuple[str, str]:
+        """Prefix and delimiter of the personal namespace; an empty delimiter: there is no hierarchy."""
+        if self.can("NAMESPACE"):
+            _, seen = self.wire.command(b"NAMESPACE")
+            for each in seen:
+                with suppress(IndexError, TypeError, KeyError):
+                    if each.kind == "NAMESPACE":
+                        prefix, delimiter = each.parts[0][0][:2]  # type: ignore[index]
+                        return _decoded(prefix), (delimiter or b"").decode("ascii", "replace")
+        root = self._listed(b'LIST "" ""')
+        return "", root[0].delimiter if root else ""
+
+    def _listed(self, command: bytes) -> list[Mailbox]:
+        answer, seen = self.wire.command(command)
+        if not answer.ok:
+            raise TransientError(f"{self._login.name} does not list its mailboxes: {answer.words}")
+        found = [_mailbox(each) for each in seen if each.kind in {"LIST", "XLIST"}]
+        return [each for each in found if each]
+
+
+def _mailbox(response: Untagged) -> Mailbox | None:
+    attributes, delimiter, name = (*response.parts, None, None, None)[:3]
+    if not isinstance(attributes, list) or not isinstance(name, bytes):
+        return None
+    return Mailbox(
+        _decoded(name),
+        delimiter.decode("ascii", "replace") if isinstance(delimiter, bytes) else "",
+        frozenset(each.decode("ascii", "replace").lower() for each in attributes if isinstance(each, bytes)),
+    )  # fmt: skip
+
+
+def _decoded(name: object) -> str:
+    if not isinstance(name, bytes):
+        return ""
+    try:
+        return str(imap_utf7.decode(name))
+    except (ValueError, UnicodeError):  # not modified UTF-7: what it looks like
+        return name.decode("utf-8", "replace")
+
+
+def _permanent(seen: list[Untagged]) -> set[str]:
+    for each in seen:
+        if each.kind == "PERMANENTFLAGS" and isinstance(each.parts[0], bytes):
+            return set(each.parts[0].decode("utf-8", "replace").strip("() ").split())
+    return {"\\*"}  # RFC 3501: without it all flags can be changed
+
+
+def _code_number(seen: list[Untagged], code: str) -> int:
+    return next((number(each.parts[0]) for each in seen if each.kind == code), 0)
+
+
+def _left(triples: list[object]) -> Iterator[int]:
+    for name, used, limit in zip(triples[::3], triples[1::3], triples[2::3], strict=False):
+        if isinstance(name, bytes) and name.upper() == b"STORAGE":
+            yield max(0, number(limit) - number(used)) << 10
+
+
+def open_session(login: Login) -> Session:
+    """Connect, check the certificate, log in.
+
+    Raises:
+        ConfigError: what is configured cannot be used (plain text over a network, no TLS there).
+        UserError: the certificate is not trusted; reason `certificate`.
+        AuthError: user name, password or token are refused; reason `credential`.
+        TransientError: the server cannot be reached or is busy.
+    """
+    _only_loopback_in_plain(login)
+    with _connecting(login):
+        client = _connect(login)
+        try:
+            _log_in(client, login)
+            return Session(client, login)
+        except BaseException:
+            with suppress(OSError, imaplib.IMAP4.error):
+                client.shutdown()
+            raise
+
+
+def _only_loopback_in_plain(login: Login) -> None:
+    with suppress(ValueError):
+        if ipaddress.ip_address(login.host).is_loopback:
+            return
+    if login.security == "plain" and login.host != "localhost":
+        raise ConfigError(
+            f"{login.name}: the password would travel to {login.host} for everybody to read.",
+            hint='Set security = "tls" or "starttls"; "plain" is for this machine only.',
+        )
+
+
+@contextmanager
+def _connecting(login: Login) -> Iterator[None]:
+    place = f"{login.host}:{login.port}"
+    try:
+        yield
+    except BackupdError:
+        raise
+    except ssl.SSLCertVerificationError as error:
+        raise UserError(
+            f"{place} shows a certificate that cannot be trusted: {error.verify_message}.",
+            hint="If it is the right server, name its authority with ca_file, or pin the certificate with fingerprint.",
+            reason="certificate",
+        ) from error
+    except ssl.SSLError as error:
+        raise ConfigError(
+            f"{place} does not speak TLS as configured: {error.reason or error}.",
+            hint='Usual are port 993 with security = "tls" and port 143 with "starttls".',
+        ) from error
+    except CapabilityError as error:
+        raise ConfigError(
+            f"{place} does not offer STARTTLS.",
+            hint='Try security = "tls" with port 993.',
+        ) from error
+    except (OSError, imaplib.IMAP4.error) as error:
+        raise TransientError(
+            f"{place} cannot be reached: {words(str(error).encode())}.",
+            hint="Check host and port of the section, and the way there (firewall, proxy, VPN).",
+        ) from error
+
+
+def _connect(login: Login) -> imapclient.IMAPClient:
+    implicit = login.security == "tls"
+    context = None if login.security == "plain" else tls.context(login.ca_file, login.fingerprint)
+    client = imapclient.IMAPClient(
+        login.host, login.port, ssl=implicit, ssl_context=context,
+        timeout=imapclient.SocketTimeout(min(login.timeout, 30), login.timeout),
+    )  # fmt: skip
+    client._imap.debug = 0  # noqa: SLF001 - it would format every line, secrets among them
+    try:
+        if login.security == "starttls":
+            client.starttls(context)
+        if isinstance(connection := client.socket(), ssl.SSLSocket):
+            tls.check_pin(connection, login.fingerprint, f"{login.host}:{login.port}")
+        client.socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        client.shutdown()
+        raise
+    return client
+
+
+def _log_in(client: imapclient.IMAPClient, login: Login) -> None:
+    secret, said = login.secret(), ""
+
+    def token(challenge: bytes) -> bytes:
+        nonlocal said
+        if challenge:  # why it was refused; an empty line lets the server end the exchange
+            said = words(challenge)
+            return b""
+        return f"user={login.username}\x01auth=Bearer {secret}\x01\x01".encode()
+
+    try:
+        if login.auth == "xoauth2":
+            client.sasl_login("XOAUTH2", token)
+        elif b"AUTH=PLAIN" in client.capabilities():
+            client.plain_login(login.username, secret)
+        else:
+            client.login(login.username, secret)
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"{login.name}: this server takes only ASCII in user names and passwords."
+        ) from error
+    except imaplib.IMAP4.abort:
+        raise
+    except IMAPClientError as error:
+        raise _refused(login, str(error), said) from error
+
+
+def _refused(login: Login, text: str, said: str) -> BackupdError:
+    code = _CODE.match(text)
+    if code and code[1] in _BUSY:
+        return TransientError(f"{login.host} does not log us in now: {words(text.encode())}")
+    what = "token" if login.auth == "xoauth2" else "password"
+    hint = (
+        "Renew the token; it must be for this user and allow IMAP."
+        if what == "token"
+        else "Check both; many providers want an application password of its own for IMAP, or IMAP to be switched on."
+    )
+    detail = said or words(text.encode())
+    return AuthError(
+        f"{login.host} refuses the user name or {what} of {login.username}: {detail}",
+        hint=hint,
+        reason="credential",
+    )
