@@ -14,8 +14,14 @@ LINE_END = re.compile(rb"\r{0,2}\n|\r")
 """What some program once took for the end of a line; CR CR LF is one end that was converted twice."""
 
 _BLANK_LINE = re.compile(rb"(?>\r{0,2}\n|\r)((?>\r{0,2}\n|\r))")
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_FIELD = re.compile(rb"([!-9;-~]{1,300})[ \t]*:")
 _KEPT = b"X-Backupd-Original-"
+_STRETCH = re.compile(rb".{1,900}(?=[ \t]|\Z)|.{1,900}", re.DOTALL)
+_MBOX, _STRAY = _KEPT + b"Mbox-Line", _KEPT + b"Stray-Line"
+_USUAL = re.compile(
+    rb"(?:from|to|cc|date|subject|message-id|mime-version|received|reply-to|return-path)[ \t]*:",
+    re.IGNORECASE,
+)
 _LEGACY = "cp1252"
 
 
@@ -82,7 +88,7 @@ def make(name: str, value: str) -> Field:
     """A field with that text, encoded and folded where it must be."""
     spoken = " ".join(value.split())
     said = spoken if spoken.isascii() else encode(spoken)
-    return Field(name.encode(), f"{name}: {said}".encode() + CRLF)
+    return Field(name.encode(), fold(f"{name}: {said}".encode() + CRLF))
 
 
 def encode(text: str) -> str:
@@ -90,6 +96,17 @@ def encode(text: str) -> str:
     charset = Charset("utf-8")
     charset.header_encoding = QP
     return Header(text, charset, maxlinelen=76, header_name="X" * 20).encode(linesep="\r\n")
+
+
+def fold(raw: bytes) -> bytes:
+    """A field in lines of at most 900 bytes or so, broken at spaces where there are any."""
+    lines: list[bytes] = []
+    for line in raw.removesuffix(CRLF).split(CRLF):
+        words = _STRETCH.findall(line)
+        lines += [
+            word if word[:1] in b" \t" or not at else b" " + word for at, word in enumerate(words)
+        ]
+    return CRLF.join([*lines, b""])
 
 
 def decode(value: bytes) -> str:
@@ -117,21 +134,34 @@ def split(window: bytes, *, whole: bool) -> tuple[bytes, bytes] | None:
 
 
 def parse(block: bytes) -> tuple[Head, bytes]:
-    """The fields of a block with CRLF ends, and what begins with the first line that is no field.
+    """The fields of a block with CRLF ends, and what begins with the first line of the body.
 
-    A line that mbox tools leave (`From …`, `>From …`) becomes a field of its own.
+    A line that is no field stays, renamed, when the header obviously goes on behind it; else the
+    empty line before the body was forgotten. mbox tools leave `From …` and `>From …`.
     """
-    head, found, position = Head([]), [], 0
-    for line in block.split(CRLF)[:-1]:
+    head, position = Head([]), 0
+    found: list[tuple[bytes, list[bytes]]] = []
+    lines = block.split(CRLF)[:-1]
+    for at, line in enumerate(lines):
         if match := _FIELD.match(line):
             found.append((match[1], [line]))
-        elif line.startswith((b"From ", b">From ")):
-            found.append((_KEPT + b"Mbox-Line", [_KEPT + b"Mbox-Line: " + line]))
-            head.say("line of a mailbox file in the header renamed")
         elif line[:1] in (b" ", b"\t") and found:
             found[-1][1].append(line)
+        elif line.startswith((b"From ", b">From ")):
+            found.append((_MBOX, [_MBOX + b": " + line]))
+            head.say("line of a mailbox file in the header renamed")
+        elif _goes_on(lines, at + 1):
+            found.append((_STRAY, [_STRAY + b": " + line.lstrip()]))
+            head.say("stray line in the header renamed")
         else:
             break
         position += len(line) + 2
     head.fields = [Field(name, CRLF.join([*lines, b""])) for name, lines in found]
     return head, block[position:]
+
+
+def _goes_on(lines: list[bytes], at: int) -> bool:
+    """Whether the next field after a stray line is one that only headers have."""
+    while at < len(lines) and lines[at][:1] in (b" ", b"\t"):
+        at += 1
+    return at < len(lines) and bool(_USUAL.match(lines[at]))

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +17,12 @@ from typing import IO, Self
 from backupd.errors import ItemRefused
 from backupd.mirror import BUFFER
 from backupd.ports import Parcel
+from targets.letters.body import body
 from targets.letters.fields import CRLF, LINE_END, Head, parse, split
 from targets.letters.mend import mend
 from targets.letters.rules import Rules
-from targets.letters.survey import Survey, blocks, straight, survey
+from targets.letters.stub import leftover_name, megabytes, stub
+from targets.letters.survey import Survey, blocks, survey
 from targets.serial import IN_MEMORY
 
 HEAD_LIMIT = 1 << 20
@@ -72,7 +74,18 @@ def prepare(parcel: Parcel, held: IO[bytes], rules: Rules) -> Letter:
     if _as_it_is(found, head, rules):
         held.seek(0)
         return Letter(held, found.size, found.sha256)
-    return _written(head, _body(head, ahead, held, found, rules))
+    mark = held.tell()
+
+    def rest() -> Iterator[bytes]:
+        held.seek(mark)
+        return blocks(held, ahead)
+
+    if not rules.max_bytes or found.size <= rules.max_bytes:
+        letter = _written(head, body(head, rest, found, rules))
+        if not rules.max_bytes or letter.size <= rules.max_bytes:
+            return letter
+        letter.content.close()
+    return _stub(head, rest(), found.size, parcel, rules)
 
 
 def _open(held: IO[bytes], parcel: Parcel) -> tuple[Head, bytes]:
@@ -94,6 +107,23 @@ def _open(held: IO[bytes], parcel: Parcel) -> tuple[Head, bytes]:
     return head, stray + rest
 
 
+def _stub(head: Head, rest: Iterator[bytes], size: int, parcel: Parcel, rules: Rules) -> Letter:
+    """A small letter for one that is too large."""
+    limit = rules.max_bytes or 0
+    if not rules.stub:
+        raise ItemRefused(
+            f"{parcel.path} has {megabytes(size)}, and the server takes {megabytes(limit)}.",
+            hint="It stays whole in the backup; export it from there.",
+            reason="too-large",
+        )
+    leftover = leftover_name(parcel)
+    head.say(
+        f"too large ({megabytes(size)}): text and a list of what is missing, the whole in {leftover}"
+    )
+    letter = _written(Head([], head.repairs), iter((stub(head, rest, size, limit, leftover),)))
+    return replace(letter, leftover=leftover)
+
+
 def _as_it_is(found: Survey, head: Head, rules: Rules) -> bool:
     return not (
         head.repairs
@@ -104,23 +134,13 @@ def _as_it_is(found: Survey, head: Head, rules: Rules) -> bool:
     )
 
 
-def _body(
-    head: Head, ahead: bytes, held: IO[bytes], found: Survey, rules: Rules
-) -> Iterator[bytes]:
-    """The repaired body; what has to be done is told to `head` before the first block."""
-    if found.bare:
-        head.say("line ends")
-    if found.nul and not rules.nul_allowed:
-        head.say("NUL bytes removed")
-    for block in blocks(held, ahead):
-        tidy = straight(block)
-        yield tidy if rules.nul_allowed else tidy.replace(b"\0", b"")
-
-
 def _written(head: Head, body: Iterable[bytes]) -> Letter:
+    """All of a letter; the repaired header is complete once the body's first block is there."""
     content: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - handed out
     digest, size = hashlib.sha256(), 0
-    for block in chain((bytes(head), CRLF), body):
+    blocks = iter(body)
+    first = next(blocks, b"")
+    for block in chain((bytes(head), CRLF) if head.fields else (), (first,), blocks):
         content.write(block)
         digest.update(block)
         size += len(block)

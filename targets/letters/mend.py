@@ -11,7 +11,7 @@ from backupd.names import parse_time
 from backupd.ports import Parcel
 from targets.letters import addresses
 from targets.letters.eightbit import ascii_field
-from targets.letters.fields import CRLF, Field, Head, decode, make
+from targets.letters.fields import CRLF, Field, Head, fold, make
 from targets.letters.rules import Rules
 
 UNKNOWN = "unknown@invalid"
@@ -38,7 +38,7 @@ def _nul(head: Head, _parcel: Parcel, rules: Rules) -> None:
 
 def _names(head: Head, _parcel: Parcel, rules: Rules) -> None:
     """Strict parsers allow no space before the colon and no second colon behind it."""
-    for each in head.fields if rules.gate else ():
+    for each in head.fields if rules.recipients else ():
         value = each.raw.partition(b":")[2]
         tidy = each.name + b":" + (b" " + value if value.startswith(b":") else value)
         if tidy != each.raw:
@@ -139,7 +139,7 @@ def _sender(head: Head, _parcel: Parcel, rules: Rules) -> None:
 
 
 def _recipients(head: Head, _parcel: Parcel, rules: Rules) -> None:
-    for name in _RECIPIENTS if rules.gate else ():
+    for name in _RECIPIENTS if rules.recipients else ():
         for each in head.all(name):
             if each.value and addresses.is_list(each.text):
                 continue
@@ -149,11 +149,12 @@ def _recipients(head: Head, _parcel: Parcel, rules: Rules) -> None:
 def _salvage(head: Head, name: str, there: Field) -> None:
     """Keep what can be read of a list of recipients."""
     good = addresses.readable(there.text)
-    head.keep(there)
+    empty = not there.value
     if good:
         lines = f"{name}: " + ",\r\n ".join(good)
         head.fields.insert(head.fields.index(there), Field(name.encode(), lines.encode() + CRLF))
-    head.say(f"{name} could not be read")
+    head.keep(there)
+    head.say(f"empty {name} removed" if empty else f"{name} could not be read")
 
 
 def _received(head: Head, parcel: Parcel, rules: Rules) -> None:
@@ -174,28 +175,12 @@ def _long(head: Head, _parcel: Parcel, rules: Rules) -> None:
     for each in head.fields:
         longest = max(map(len, each.raw.split(CRLF)))
         if rules.max_line and longest > rules.max_line:
-            each.raw = _folded(each.raw)
+            each.raw = fold(each.raw)
             head.say("long header folded")
 
 
-def _folded(raw: bytes) -> bytes:
-    """Lines of at most 900 bytes or so, broken at spaces where there are any."""
-    lines = []
-    for line in raw.removesuffix(CRLF).split(CRLF):
-        words = re.findall(rb".{1,900}(?=[ \t]|\Z)|.{1,900}", line, re.DOTALL)
-        lines += [
-            b"".join((b"" if not at or word[:1] in b" \t" else b" ", word))
-            for at, word in enumerate(words)
-        ]
-    return CRLF.join([*lines, b""])
-
-
-def text_of(field: Field | None) -> str:
-    """The value of a field that may be missing."""
-    return decode(field.value) if field else ""
-
-
 STEPS: tuple[Callable[[Head, Parcel, Rules], None], ...] = (
-    _nul, _names, _strip, _disarm, _ascii, _beginning, _date, _from, _sender, _recipients,
+    _nul, _names, _strip, _disarm, _ascii, _long, _beginning, _date, _from, _sender, _recipients,
     _received, _long,
 )  # fmt: skip
+"""Long lines come twice: before addresses are judged, and because renamed fields are longer."""

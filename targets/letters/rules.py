@@ -17,7 +17,8 @@ class Rules:
         stub: put a short letter in place of one that is too large, and keep the whole aside;
             otherwise such a letter is refused.
         max_line: the longest line in bytes, without its end, or None.
-        gate: Date, From, Sender, To, Cc and Bcc must be there and be read by a strict parser.
+        gate: Date and From must be there, and From and Sender be read by a strict parser.
+        recipients: To, Cc, Bcc and the names of all fields must be read by one, in drafts too.
         received_required: a received mail without `Received` would be shown as sent.
         own: addresses, in lower case, whose mail counts as sent.
         ascii_headers: no byte above 127 in the header block.
@@ -30,6 +31,7 @@ class Rules:
     stub: bool = False
     max_line: int | None = None
     gate: bool = False
+    recipients: bool = False
     received_required: bool = False
     own: tuple[str, ...] = ()
     ascii_headers: bool = False
@@ -59,6 +61,7 @@ BRIDGE = Rules(
     stub=True,
     max_line=9_900,
     gate=True,
+    recipients=True,
     received_required=True,
     ascii_headers=True,
     strip_headers=("X-Pm-Gluon-Id",),

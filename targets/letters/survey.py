@@ -11,6 +11,8 @@ from typing import IO
 from backupd.mirror import BUFFER
 from targets.letters.fields import CRLF, LINE_END
 
+_BINARY = (b"binary", b"Binary", b"BINARY")
+
 
 @dataclass(frozen=True, slots=True)
 class Survey:
@@ -20,6 +22,7 @@ class Survey:
         bare: line ends that are not CRLF.
         nul: NUL bytes.
         longest: the longest line, its end not counted.
+        binary: perhaps some part holds bytes in which line ends mean nothing.
     """
 
     size: int
@@ -27,21 +30,24 @@ class Survey:
     bare: bool
     nul: bool
     longest: int
+    binary: bool
 
 
 def survey(content: IO[bytes]) -> Survey:
     """Read a letter from where it stands to its end."""
-    digest, size, bare, nul, longest, run = hashlib.sha256(), 0, False, False, 0, 0
+    digest, size, longest, run = hashlib.sha256(), 0, 0, 0
+    bare = nul = binary = False
     for data in blocks(content):
         digest.update(data)
         size += len(data)
         bare = bare or not _tidy(data)
         nul = nul or b"\0" in data
+        binary = binary or any(word in data for word in _BINARY)
         first, *others = re.split(rb"[\r\n]", data)
         run += len(first)
         longest = max(longest, run, *map(len, others))
         run = len(others[-1]) if others else run
-    return Survey(size, digest.hexdigest(), bare, nul, longest)
+    return Survey(size, digest.hexdigest(), bare, nul, longest, binary)
 
 
 def blocks(content: IO[bytes], prefix: bytes = b"") -> Iterator[bytes]:

@@ -1,0 +1,79 @@
+"""The body of a letter: as it is but for its line ends, or with single parts encoded anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from targets.letters.fields import CRLF, Head
+from targets.letters.parts import Part, Step, part_of, walk
+from targets.letters.recode import Needs, Recoder, header, retag
+from targets.letters.rules import Rules
+from targets.letters.survey import Survey, straight
+
+Rest = Callable[[], Iterator[bytes]]
+"""The body from its beginning, as often as it is called."""
+
+_WIDTH = 900
+"""Where a line is broken that nothing better can be done with."""
+
+
+def body(head: Head, rest: Rest, found: Survey, rules: Rules) -> Iterator[bytes]:
+    """The repaired body; what is done to it is told to `head` before the first block comes."""
+    nul = found.nul and not rules.nul_allowed
+    long = bool(rules.max_line) and found.longest > (rules.max_line or 0)
+    if found.bare:
+        head.say("line ends")
+    if not (nul or long or (found.bare and found.binary)):
+        return map(straight, rest())
+    root = part_of(head)
+    needs = Needs()
+    for step in walk(root, rest()):
+        needs.look(step, rules)
+    for repair in needs.repairs(rules):
+        head.say(repair)
+    if how := needs.recode.get(root.number):
+        retag(head, root, how)
+    return _rewritten(walk(root, rest()), needs, rules)
+
+
+def _rewritten(steps: Iterator[Step], needs: Needs, rules: Rules) -> Iterator[bytes]:
+    """Each step as it is written; a recoder lives as long as its part's content goes on."""
+    at_hand: tuple[Part, Recoder] | None = None
+    breaker = _Breaker(rules)
+    for step in steps:
+        if at_hand and (step.what != "content" or step.part is not at_hand[0]):
+            yield at_hand[1].finish(whole=False)
+            at_hand = None
+        how = needs.recode.get(step.part.number)
+        if how and step.what == "head":
+            yield header(straight(step.data), step.part, how)
+        elif how and step.what == "content":
+            at_hand = at_hand or (step.part, Recoder(step.part, how))
+            yield at_hand[1].feed(step.data)
+        else:
+            yield breaker.feed(step.data)
+    if at_hand:
+        yield at_hand[1].finish(whole=True)
+
+
+class _Breaker:
+    """Straight line ends, no NUL, and lines that are too long broken hard."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._run = 0
+
+    def feed(self, piece: bytes) -> bytes:
+        """One piece of a line."""
+        data = straight(piece)
+        if not self._rules.nul_allowed:
+            data = data.replace(b"\0", b"")
+        line = data.removesuffix(CRLF)
+        end = data[len(line) :]
+        limit = self._rules.max_line
+        if not limit or self._run + len(line) <= limit:
+            self._run = 0 if end else self._run + len(line)
+            return data
+        before, self._run = self._run, 0 if end else limit
+        cut = [line[at : at + _WIDTH] for at in range(0, len(line), _WIDTH)]
+        return (CRLF if before else b"") + CRLF.join(cut) + end
