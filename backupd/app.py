@@ -1,6 +1,6 @@
-"""Composition: a configuration becomes sources, vaults and targets, and the verbs run over accounts.
+"""Composition: a configuration becomes sources and vaults, and the verbs run over accounts.
 
-The only core module that imports `sources` and `targets`.
+The only core module that imports `sources`; `restores` composes what goes the other way.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 import sources
-import targets
-from backupd.config import AccountFilter, Config, FolderTarget
-from backupd.contents import Contents, MirrorContents, Selection, VaultContents, from_vault
+from backupd.config import AccountFilter, Config
+from backupd.contents import MirrorContents, VaultContents, from_vault
 from backupd.errors import BackupdError, ConfigError, CutOff, UserError
 from backupd.guard import Guard
 from backupd.home import Home, home_of, homes
 from backupd.index import write_account
 from backupd.model import Account, Service
-from backupd.ports import Source, Target
+from backupd.ports import Source
 from backupd.recovery import recover
 from backupd.restic import Restic
 from backupd.snapshot import Listener, SnapshotResult, snapshot_account
@@ -127,26 +125,6 @@ class App:
             yield source
         finally:
             source.close()
-
-    @contextmanager
-    def target(self, name: str) -> Iterator[Target]:
-        """A target by its section, or `folder:PATH`, closed at the end. Raises ConfigError."""
-        kind, colon, path = name.partition(":")
-        if kind == "folder" and colon:
-            section = FolderTarget(name="folder", type="folder", path=Path(path).absolute())
-        elif name in self.config.targets:
-            section = self.config.targets[name]
-        else:
-            known = ", ".join(self.config.targets) or "none"
-            raise ConfigError(
-                f"There is no target {name!r}.",
-                hint=f"Use folder:PATH, or a [targets.NAME] of the configuration (there: {known}).",
-            )
-        target = targets.connect(section)
-        try:
-            yield target
-        finally:
-            target.close()
 
     # -- the verbs ----------------------------------------------------------------------------
 
@@ -323,11 +301,3 @@ def matches(address: str, patterns: Sequence[str]) -> bool:
     """Whether an address matches any of the globs; all do when there is none."""
     folded = address.casefold()
     return not patterns or any(fnmatch.fnmatchcase(folded, each.casefold()) for each in patterns)
-
-
-def plan(contents: Contents, selection: Selection) -> list[tuple[str, int, int]]:
-    """What a restore would put: collection, items, bytes."""
-    return [
-        ("/".join((shelf.service, *shelf.names)), shelf.items, shelf.size)
-        for shelf in contents.shelves(selection)
-    ]

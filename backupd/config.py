@@ -230,8 +230,6 @@ class TargetSection(Part):
     calendar: Part | None = None
     contacts: Part | None = None
     files: Part | None = None
-    source: str | None = None
-    """For `microsoft365`: the source section whose application writes."""
 
 
 class Config(Section):
@@ -307,6 +305,12 @@ def search_path() -> tuple[Path, ...]:
     if named:
         return (Path(named),)
     return (Path("/etc/backupd/config.toml"), home / "backupd" / "config.toml")
+
+
+def personal_state() -> Path:
+    """Where state lies when there is no configuration to say so."""
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return home / "backupd"
 
 
 def find(path: Path | None) -> Path:

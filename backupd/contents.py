@@ -14,11 +14,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 from backupd.errors import IntegrityError, UserError
 from backupd.model import Service, Snapshot
+from backupd.names import parse_time
 from backupd.ports import Parcel, Reader, Shelf
 from backupd.tree import INDEX_ROOT
 from backupd.vault import Vault
@@ -29,6 +31,21 @@ FORMATS = (1,)
 OWN = {"files", "key", "id", "file", "sha256", "size", "source", "note"}
 """Words of an index line that are not about the item itself."""
 
+AGES = {Service.MAIL: "received", Service.FILES: "modified"}
+"""Which fact of an item says how old it is."""
+
+URGENT = ("inbox", "sentitems", "drafts")
+"""Mail that people need first to go on working."""
+
+
+def urgency(shelf: Shelf) -> tuple[int, str]:
+    """Sorts collections: current mail, calendars and contacts, the rest of the mail, files."""
+    if shelf.service is Service.MAIL:
+        return (URGENT.index(shelf.special) if shelf.special in URGENT else 6), shelf.path
+    if shelf.service is Service.FILES:
+        return 7, shelf.path
+    return (3 if shelf.service is Service.CALENDAR else 4), shelf.path
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -36,10 +53,23 @@ class Selection:
 
     Attributes:
         folder: a glob over the display names of a collection joined by `/`, or None for all.
+        since: only messages received and files modified from then on; calendars and contacts whole.
     """
 
     services: frozenset[Service] = frozenset(Service)
     folder: str | None = None
+    since: datetime | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether a collection that is meant is meant with all its items."""
+        return self.since is None
+
+    def takes_item(self, parcel: Parcel) -> bool:
+        """Whether an item of a collection that is meant is meant itself; one without a time is."""
+        word = AGES.get(parcel.service)
+        moment = parse_time(parcel.about.get(word)) if word else None
+        return self.since is None or moment is None or moment >= self.since
 
     def takes(self, service: Service, names: tuple[str, ...]) -> bool:
         """Whether a collection is meant: it, or one it lies in, matches."""
@@ -80,16 +110,33 @@ class Contents:
         """The account's address."""
         return str(self.described["account"]["address"])
 
+    @property
+    def source(self) -> str:
+        """The name of the source it was saved from."""
+        return str(self.described["account"].get("source") or "unknown")
+
     def shelves(self, selection: Selection) -> list[Shelf]:
-        """The collections that are meant, by path."""
+        """The collections that are meant, the most urgent first."""
         chosen = (
             each for each in self._shelves.values() if selection.takes(each.service, each.names)
         )
-        return sorted(chosen, key=lambda each: each.path)
+        return sorted(chosen, key=urgency)
+
+    def parcels(self, shelf: Shelf, selection: Selection) -> Iterator[Parcel]:
+        """The items of a collection that are meant, newest first in mail, without their bytes."""
+        for path in self.expected(shelf):
+            parcel = self.parcel(path)
+            if parcel and self.shelf_of(path) == shelf and selection.takes_item(parcel):
+                yield parcel
+
+    def months(self, shelf: Shelf) -> list[str]:
+        """The folders of a mail collection that hold its messages, newest first."""
+        found = (self.root / shelf.path).glob("[0-9u]*/index.jsonl")
+        return [f"{shelf.path}/{each.parent.name}" for each in sorted(found, reverse=True)]
 
     def parcel(self, path: str) -> Parcel | None:
         """The item at a path; None for a file that is no item (an index, say)."""
-        shelf = self._shelf(path)
+        shelf = self.shelf_of(path)
         folder, _, leaf = path.rpartition("/")
         if shelf is None:
             return None
@@ -114,8 +161,10 @@ class Contents:
         for index in sorted((base / inside).glob(self._depth(shelf)), reverse=True):
             folder = index.parent.relative_to(base).as_posix()
             prefix = f"files/{folder}" if shelf.service is Service.FILES else folder
-            for leaf, line in self._index(shelf.service, prefix).items():
-                if "sha256" in line:
+            lines = self._index(shelf.service, prefix)
+            newest_first = shelf.service is Service.MAIL  # whose names begin with their time
+            for leaf in sorted(lines, reverse=newest_first):
+                if "sha256" in lines[leaf]:
                     yield f"{prefix}/{leaf}"
 
     def _depth(self, shelf: Shelf) -> str:
@@ -124,7 +173,7 @@ class Contents:
             return "**/index.jsonl"
         return "[0-9u]*/index.jsonl" if shelf.service is Service.MAIL else "index.jsonl"
 
-    def _shelf(self, path: str) -> Shelf | None:
+    def shelf_of(self, path: str) -> Shelf | None:
         """The innermost collection a path lies in."""
         while path:
             path = path.rpartition("/")[0]
@@ -170,16 +219,19 @@ class MirrorContents(Contents):
     def walk(self, selection: Selection) -> Iterator[tuple[Parcel, Reader]]:
         """Every item that is meant, with its bytes; reading a missing file raises IntegrityError."""
         for shelf in self.shelves(selection):
-            for path in self.expected(shelf):
-                parcel = self.parcel(path)
-                if parcel is None or self._shelf(path) != shelf:
-                    continue
-                place = self.root / path
-                if not place.is_file():
-                    yield parcel, Absent(path)
-                    continue
-                with place.open("rb") as content:
+            for parcel in self.parcels(shelf, selection):
+                with self.open(parcel) as content:
                     yield parcel, content
+
+    @contextmanager
+    def open(self, parcel: Parcel) -> Iterator[Reader]:
+        """The bytes of one item."""
+        place = self.root / parcel.path
+        if not place.is_file():
+            yield Absent(parcel.path)
+            return
+        with place.open("rb") as content:
+            yield content
 
 
 class VaultContents(Contents):
@@ -191,26 +243,54 @@ class VaultContents(Contents):
         self._snapshot = snapshot
 
     def walk(self, selection: Selection) -> Iterator[tuple[Parcel, Reader]]:
-        """Every item that is meant, with its bytes, which must be read before the next is asked for."""
-        wanted = {shelf.path for shelf in self.shelves(selection)}
-        tops = {path.partition("/")[0] for path in wanted}
-        for top in sorted(tops):
-            yield from self._stream(f"/{top}", wanted)
+        """Every item that is meant, with its bytes, which must be read before the next is asked for.
 
-    def _stream(self, top: str, wanted: set[str]) -> Iterator[tuple[Parcel, Reader]]:
+        Current mail comes a month at a time, newest first; everything else as few streams as possible.
+        """
+        shelves = self.shelves(selection)
+        urgent = [each for each in shelves if each.special in URGENT]
+        for shelf in urgent:
+            for month in self.months(shelf):
+                yield from self._stream(month, {shelf.path}, selection)
+        rest = {each.path for each in shelves if each not in urgent}
+        for root in self._roots(shelves, urgent):
+            yield from self._stream(root, rest, selection)
+
+    def _roots(self, shelves: list[Shelf], urgent: list[Shelf]) -> list[str]:
+        """Folders whose streams hold all but the urgent collections, each once, in their order."""
+        done = {each.path for each in urgent}
+        roots: dict[str, None] = {}
+        for shelf in shelves:
+            if shelf not in urgent:
+                parts = shelf.path.split("/")
+                depth = next(
+                    end for end in range(2, len(parts) + 1) if "/".join(parts[:end]) not in done
+                )
+                roots["/".join(parts[:depth])] = None
+        return list(roots)
+
+    @contextmanager
+    def open(self, parcel: Parcel) -> Iterator[Reader]:
+        """The bytes of one item."""
+        with self._vault.content(self._snapshot, parcel.path) as content:
+            yield content
+
+    def _stream(
+        self, root: str, wanted: set[str], selection: Selection
+    ) -> Iterator[tuple[Parcel, Reader]]:
         with (
-            self._vault.tar(self._snapshot, top) as out,
+            self._vault.tar(self._snapshot, f"/{root}") as out,
             tarfile.open(fileobj=out, mode="r|", bufsize=1 << 18) as tar,
         ):
             for member in tar:
                 path = member.name.strip("/")
-                shelf = self._shelf(path)
+                shelf = self.shelf_of(path)
                 content = tar.extractfile(member) if member.isfile() else None
                 cast("Any", tar).members = []  # else it remembers every one
                 if content is None or shelf is None or shelf.path not in wanted:
                     continue
                 parcel = self.parcel(path)
-                if parcel is not None:
+                if parcel is not None and selection.takes_item(parcel):
                     yield parcel, cast("Reader", content)
 
 

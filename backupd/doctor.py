@@ -6,8 +6,11 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import targets
 from backupd.app import App
 from backupd.config import Config
 from backupd.errors import BackupdError
@@ -138,13 +141,15 @@ def _sources(app: App) -> Iterator[Finding]:
 
 
 def _targets(app: App) -> Iterator[Finding]:
-    for name in app.config.targets:
+    """What is known of each provider, then a log-in as the first account that we hold."""
+    account = next((home.address for home in app.homes()), "")
+    for name, section in app.config.targets.items():
         try:
-            with app.target(name) as target:
+            request = targets.Request(account, app.config.state_dir / "tmp")
+            target = targets.connect(section, request)
+            with closing(target):
                 for found in target.preflight():
-                    yield Finding(
-                        found.level, f"targets.{name}: {found.subject}", found.message, found.hint
-                    )
+                    yield replace(found, subject=f"targets.{name}: {found.subject}")
         except BackupdError as error:
             yield _error(f"targets.{name}", error)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from backupd import names
 from backupd.catalog import Catalog
-from backupd.errors import TransientError, UserError
+from backupd.errors import UserError
+from backupd.locks import exclusive
 from backupd.mirror import Mirror
 from backupd.model import Account, AccountKind, Service
 
@@ -68,10 +67,8 @@ class Home:
         Raises TransientError(reason="busy") when another run is at this account.
         """
         _make(self.folder)
-        with (self.folder / "lock").open("a+") as lock:
-            _take(lock, self.address)
-            with Catalog(self.catalog_path) as catalog:
-                yield catalog
+        with exclusive(self.folder / "lock", self.address), Catalog(self.catalog_path) as catalog:
+            yield catalog
 
     @contextmanager
     def reading(self) -> Iterator[Catalog]:
@@ -104,18 +101,3 @@ def _make(folder: Path) -> None:
             f"Cannot create {folder}: {error.strerror}.",
             hint="state_dir must be a folder that the user running backupd may write to.",
         ) from error
-
-
-def _take(lock: IO[str], address: str) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        raise TransientError(
-            f"Another backupd (process {lock.read().strip() or 'unknown'}) is working on {address}.",
-            hint="Let it finish, then run this again. Nothing was changed.",
-            reason="busy",
-        ) from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()

@@ -126,6 +126,12 @@ class Vault:
         with self.repository.stream(arguments) as out:
             yield out
 
+    @contextmanager
+    def content(self, snapshot: Snapshot, path: str) -> Iterator[IO[bytes]]:
+        """The bytes of one file of a snapshot."""
+        with self.repository.stream(["dump", snapshot.id, f"/{path}", "--no-lock"]) as out:
+            yield out
+
     def _lines(self, arguments: Sequence[str]) -> Iterator[Message]:
         with self.repository.stream([*arguments, "--json"]) as out:
             for line in out:
@@ -138,6 +144,17 @@ class Vault:
         except VaultLocked:
             self.repository.run(["unlock"])
             self.repository.run(arguments, **how)
+
+
+def accounts_in(repository: Repository) -> list[str]:
+    """The addresses of every account that a repository has snapshots of."""
+    found = set()
+    for message in repository.run(["snapshots", "--tag", TAG, "--no-lock"]):
+        for tag in message.get("tags") or ():
+            word, colon, address = str(tag).partition(":")
+            if word == "account" and colon:
+                found.add(address.replace("%2C", ","))
+    return sorted(found)
 
 
 def vault_of(storage: Storage, restic: Restic, state_dir: Path, source: str, address: str) -> Vault:

@@ -6,17 +6,31 @@ which is why drills and the demonstration use it.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from backupd import names
-from backupd.errors import IntegrityError, ItemRefused, UserError
+from backupd.errors import ConfigError, IntegrityError, ItemError, ItemRefused, UserError
 from backupd.mirror import BUFFER, hash_file
 from backupd.model import Service
-from backupd.ports import Finding, Parcel, Put, Reader
+from backupd.ports import (
+    PRESENT,
+    REPAIRED,
+    RESTORED,
+    Claim,
+    Finding,
+    Pace,
+    Parcel,
+    Proof,
+    Put,
+    Reader,
+    Shelf,
+)
+from targets.endpoint import Endpoint
 
 MAILDIR = ("cur", "new", "tmp")
 
@@ -27,11 +41,19 @@ FLAGS = (("draft", "D"), ("flagged", "F"), ("answered", "R"), ("seen", "S"))
 class Folder:
     """Puts items below a directory; see `backupd.ports.Target`."""
 
-    def __init__(self, name: str, path: Path) -> None:
-        self.name = name
-        self._root = path
-        self._incoming = path / ".incoming"
-        self._listed: tuple[Path, dict[str, str]] = (path, {})
+    services = frozenset(Service)
+    pace = Pace(items=200, bytes=20e6)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """`endpoint.path` is the directory."""
+        if endpoint.path is None:
+            raise ConfigError(
+                f"[targets.{endpoint.name}] names no directory.", hint='Add: path = "/…"'
+            )
+        self.name = endpoint.name
+        self._root = endpoint.path
+        self._incoming = self._root / ".incoming"
+        self._listed: tuple[Path, dict[str, str]] = (self._root, {})
 
     def preflight(self) -> Iterator[Finding]:
         """The directory can be created and written to. Raises UserError otherwise."""
@@ -48,40 +70,68 @@ class Folder:
         free = shutil.disk_usage(self._root).free
         yield Finding("ok", str(self._root), f"can be written to, {free >> 20} MiB free")
 
-    def make_collection(self, service: Service, path: str, names: tuple[str, ...]) -> None:  # noqa: ARG002
+    def steps(self) -> tuple[str, ...]:
+        """Nothing is left to do by hand."""
+        return ()
+
+    def examine(self, parcel: Parcel, content: Reader) -> Put:
+        """Everything is taken as it is; the bytes are read to know that they are whole."""
+        while content.read(BUFFER):
+            pass
+        return Put(RESTORED, digest=parcel.sha256)
+
+    def make_collection(self, shelf: Shelf) -> None:
         """Create the folder, as an empty Maildir for mail."""
-        folder = self._folder(service, path)
-        for part in MAILDIR if service is Service.MAIL else ("",):
+        folder = self._folder(shelf.service, shelf.path)
+        for part in MAILDIR if shelf.service is Service.MAIL else ("",):
             (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def put(self, parcel: Parcel, content: Reader) -> Put:
-        """Write one item, unless it is there already. Never overwrites what is not the same."""
+    def put(
+        self,
+        shelf: Shelf,  # noqa: ARG002 - a parcel's path says it all
+        items: Iterable[tuple[Parcel, Reader]],
+        *,
+        look: bool,  # noqa: ARG002 - looking costs nothing here
+    ) -> Iterator[tuple[Parcel, Put]]:
+        """Write each item, unless it is there already. Never overwrites what is not the same."""
+        for parcel, content in items:
+            try:
+                yield parcel, self._put(parcel, content)
+            except (ItemError, IntegrityError) as error:
+                yield parcel, Put.failed(error)
+
+    def read_back(self, shelf: Shelf, claims: Iterable[Claim]) -> Iterator[Proof]:  # noqa: ARG002
+        """Compare with the files as they lie there."""
+        for claim in claims:
+            yield _proof(claim)
+
+    def _put(self, parcel: Parcel, content: Reader) -> Put:
         place = self._place(parcel)
         if _is(place, parcel):
-            return Put("present", str(place))
+            return Put(PRESENT, str(place), digest=parcel.sha256)
         why = ""
         if place.exists():
             place = place.with_name(names.twin(place.name, parcel.sha256))
-            why = "another file had its name"
+            why = "renamed: another file had its name"
             if _is(place, parcel):
-                return Put("present", str(place), why)
+                return Put(PRESENT, str(place), why, parcel.sha256)
         try:
             self._write(place, parcel, content)
         except OSError as error:
-            if error.filename is None or error.errno is None:
-                raise
-            raise ItemRefused(
-                f"{parcel.path}: {error.strerror}.", reason=f"errno-{error.errno}"
-            ) from error
-        return Put("restored", str(place), why)
+            raise self._refusal(parcel, error) from error
+        return Put(REPAIRED if why else RESTORED, str(place), why, parcel.sha256)
 
-    def read_back(self, parcel: Parcel, put: Put) -> str:
-        """The hash of the file as it lies there."""
-        try:
-            with Path(put.where).open("rb") as file:
-                return hash_file(file)
-        except FileNotFoundError as error:
-            raise IntegrityError(f"{parcel.path} is not at {put.where}.") from error
+    def _refusal(self, parcel: Parcel, error: OSError) -> Exception:
+        """A full disk ends the run; a name that the file system does not take ends the item."""
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return UserError(
+                f"No space left in {self._root}.",
+                hint="Make room there, or name a directory on another disk.",
+                reason="quota",
+            )
+        if error.filename is None or error.errno is None:
+            return error
+        return ItemRefused(f"{parcel.path}: {error.strerror}.", reason=f"errno-{error.errno}")
 
     def close(self) -> None:
         """Remove the place where items were written before they got their name."""
@@ -91,11 +141,15 @@ class Folder:
         self._incoming.mkdir(parents=True, exist_ok=True, mode=0o700)
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = self._incoming / uuid.uuid4().hex
-        with fresh.open("wb") as file:
-            while data := content.read(BUFFER):
-                file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with fresh.open("wb") as file:
+                while data := content.read(BUFFER):
+                    file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
         moment = names.parse_time(parcel.about.get("received") or parcel.about.get("modified"))
         if moment and moment.timestamp() > 0:
             os.utime(fresh, (moment.timestamp(), moment.timestamp()))
@@ -126,6 +180,19 @@ class Folder:
                 f"%{ord(part[0]):02X}{part[1:]}" if part in MAILDIR else part for part in parts
             ]
         return self._root.joinpath(*parts)
+
+
+def _proof(claim: Claim) -> Proof:
+    place = Path(claim.put.where)
+    try:
+        if not claim.deep:
+            same = place.stat().st_size == claim.parcel.size
+        else:
+            with place.open("rb") as file:
+                same = hash_file(file) == claim.put.digest
+    except FileNotFoundError:
+        return Proof(claim, "missing")
+    return Proof(claim, "same") if same else Proof(claim, "changed", "other bytes")
 
 
 def _mail_name(parcel: Parcel) -> str:

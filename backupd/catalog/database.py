@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import errno
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
-from sqlalchemy.pool import StaticPool
-from sqlmodel import Session, SQLModel, create_engine, select
+from sqlmodel import Session, SQLModel, select
 
+from backupd.catalog.engine import as_disk_error, open_engine, unusable
 from backupd.catalog.rows import SCHEMA, Meta
-from backupd.errors import BackupdError, IntegrityError, UserError
+from backupd.errors import UserError
 
 CHUNK = 500
 """Values in one SQL `IN (…)`: well below SQLite's limit of variables."""
@@ -27,12 +25,12 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Open, create or migrate. Raises UserError for a newer schema, IntegrityError for damage."""
         self.path = path
-        self._engine = _engine(path, read_only=read_only)
+        self._engine = open_engine(path, read_only=read_only)
         try:
             self._migrate(read_only=read_only)
         except DatabaseError as error:
             self._engine.dispose()
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
         self._session = Session(self._engine, expire_on_commit=False, autoflush=False)
         self._changed = False
         self._stale: set[tuple[int, str]] = set()
@@ -57,7 +55,7 @@ class Database:
             self._session.commit()
         except DatabaseError as error:
             self._session.rollback()
-            raise _as_disk_error(self.path, error) from error
+            raise as_disk_error(self.path, error) from error
         except BaseException:
             self._session.rollback()
             raise
@@ -132,44 +130,6 @@ def _create(connection: Any) -> None:
 
 MIGRATIONS: tuple[Callable[[Any], None], ...] = (_create,)
 """From schema N to N + 1, by position."""
-
-
-def _engine(path: Path, *, read_only: bool) -> Engine:
-    address = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
-    engine = create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(address, uri=True, timeout=30, check_same_thread=False),
-        poolclass=StaticPool,
-    )
-
-    @event.listens_for(engine, "connect")
-    def _pragmas(connection: Any, _: object) -> None:
-        if not read_only:
-            connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # a committed cursor must survive a power cut
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    return engine
-
-
-def _unusable(path: Path, error: DatabaseError) -> BackupdError:
-    cause = str(error.orig)
-    if "full" in cause or "readonly" in cause or "unable to open" in cause:
-        return UserError(
-            f"Cannot open {path}: {cause}.",
-            hint="Check free space, the owner of the state directory and its permissions.",
-        )
-    return IntegrityError(
-        f"{path} is damaged: {cause}.",
-        hint="Move it aside: the next sync builds it anew from the source; snapshots are not affected.",
-    )
-
-
-def _as_disk_error(path: Path, error: DatabaseError) -> Exception:
-    """A full disk is a full disk, whoever met it first."""
-    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_FULL":
-        return OSError(errno.ENOSPC, "No space left on device", str(path))
-    return error
 
 
 def chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -114,6 +114,7 @@ class SyncProgress:
         self._terminal = sys.stderr.isatty() and not as_json
         self._next = time.monotonic() + (0 if self._terminal else QUIET_INTERVAL)
         self._shown = 0
+        self._said: set[str] = set()
 
     def __call__(self, account: Account, service: Service, folder: str, tally: Tally) -> None:
         """Called after every folder, from several threads."""
@@ -126,6 +127,13 @@ class SyncProgress:
             return
         self._next = time.monotonic() + (REDRAW if self._terminal else QUIET_INTERVAL)
         self._say(printable(text))
+
+    def say_once(self, text: str) -> None:
+        """A line that stays, wherever stderr goes; the same one only once."""
+        if text not in self._said:
+            self._said.add(text)
+            self.end()
+            sys.stderr.write(printable(text) + "\n")
 
     def _say(self, line: str) -> None:
         if self._terminal:

@@ -20,7 +20,8 @@ from backupd.contents import Selection
 from backupd.demo.tenant import SimulatedTenant
 from backupd.errors import UserError
 from backupd.mirror import hash_file
-from backupd.restore import RestoreResult, restore
+from backupd.restore import RestoreResult
+from backupd.restores import Destination, destination, job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,9 +178,11 @@ def _restore_all(narrator: Narrator, app: App, homes: list[Home], target: Path) 
 
 def _restore_one(app: App, home: Home, folder: Path) -> tuple[RestoreResult, int]:
     """Restore an account, then count by a second look how many of its hashes lie on the disk."""
-    with app.target(f"folder:{folder}") as target, app.held(home) as held:
-        list(target.preflight())
-        result = restore(held, target, Selection())
+    section, identity = destination(app.config, f"folder:{folder}", {})
+    where = Destination(section, identity, home.address)
+    with app.held(home) as held, job(app.config.state_dir, held, where, Selection()) as work:
+        work.preflight()
+        result = work.run()
     with home.reading() as catalog:
         wanted = [item.sha256 for item in catalog.items()]
     there = set()

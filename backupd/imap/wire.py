@@ -313,7 +313,12 @@ def number(value: object) -> int:
     )
 
 
+def encoded(name: str) -> bytes:
+    """A name in modified UTF-7, as mailboxes and keywords are written."""
+    return bytes(imap_utf7.encode(name))
+
+
 def quoted(name: str) -> bytes:
     """A mailbox name as an IMAP string in modified UTF-7. Control characters must be gone."""
-    raw = bytes(imap_utf7.encode(name))
+    raw = encoded(name)
     return b'"' + raw.replace(b"\\", rb"\\").replace(b'"', rb"\"") + b'"'

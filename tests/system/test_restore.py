@@ -37,10 +37,10 @@ def test_everything_is_proven_and_a_second_run_adds_nothing(
     first = restore(house, tmp_path / "out", "--from", origin)["restore"]
     assert set(first["states"]) == {"restored"}
     assert first["proven"] == sum(first["expected"].values()) == first["states"]["restored"]
-    before = sorted(tmp_path.rglob("*"))
+    before = sorted((tmp_path / "out").rglob("*"))
     second = restore(house, tmp_path / "out", "--from", origin)["restore"]
     assert second["states"] == {"present": first["proven"]}
-    assert sorted(tmp_path.rglob("*")) == before
+    assert sorted((tmp_path / "out").rglob("*")) == before
 
 
 def test_the_vault_alone_is_enough(house: Household, tmp_path: Path) -> None:

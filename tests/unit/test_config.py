@@ -43,7 +43,7 @@ def test_the_example_is_a_valid_configuration() -> None:
         (config.Guard, ("guard",)),
         (config.Microsoft365, ("sources", "contoso")),
         (config.Storage, ("storage", "primary")),
-        (config.FolderTarget, ("targets", "archive")),
+        (config.TargetSection, ("targets", "newhome")),
     ],
 )
 def test_every_option_is_in_the_example_with_its_default(
