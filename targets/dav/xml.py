@@ -88,14 +88,25 @@ def multistatus(data: bytes) -> list[Entry]:
 
 def condition(data: bytes) -> str:
     """The precondition that an error answer names (`no-uid-conflict`), else ""."""
+    found = _condition(data)
+    return "" if found is None else str(etree.QName(found).localname)
+
+
+def conflict(data: bytes) -> str:
+    """The href of the resource that an error answer says is in the way, else ""."""
+    found = _condition(data)
+    return "" if found is None else (found.findtext(f".//{DAV}href") or "").strip()
+
+
+def _condition(data: bytes) -> etree._Element | None:
     try:
         root = parsed(data)
     except UserError:
-        return ""
+        return None
     if root.tag != f"{DAV}error":
-        return ""
-    names = (etree.QName(each) for each in root if isinstance(each.tag, str))
-    return next((name.localname for name in names if name.namespace in _PREFIXES.values()), "")
+        return None
+    children = (each for each in root if isinstance(each.tag, str))
+    return next((x for x in children if etree.QName(x).namespace in _PREFIXES.values()), None)
 
 
 def _no_dav() -> UserError:
