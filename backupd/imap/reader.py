@@ -117,23 +117,29 @@ def _rest(
         yield from fetch_bodies(wire, [uid], make)
 
 
-def fetch_headers(wire: Wire, first: int, name: str) -> Iterator[Header]:
-    """Size and one header field of every message from UID `first` on. Raises TransientError."""
-    asked = b"UID FETCH %d:* (UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS (%s)])" % (
-        first,
-        name.encode(),
-    )
+def fetch_headers(wire: Wire, uids: int | Sequence[int], name: str) -> Iterator[Header]:
+    """Size and one header field of messages: of these UIDs, or of all from one UID on. Raises TransientError."""
+    which = b"%d:*" % uids if isinstance(uids, int) else uid_set(uids)
+    field = name.encode("ascii")
+    asked = b"UID FETCH %s (UID RFC822.SIZE BODY.PEEK[HEADER.FIELDS (%s)])" % (which, field)
     for response in wire.responses(asked):
         if isinstance(response, Answer):
             if not response.ok:
                 raise TransientError(f"The server does not list its messages: {response.words}")
             return
-        values = _values(response)
-        uid, size = number(values.get("UID")), number(values.get("RFC822.SIZE"))
+        header = _header(response)
         # `n:*` answers the last message even when it lies before n.
-        if uid >= first and "RFC822.SIZE" in values:
-            field = next((v for k, v in values.items() if k.startswith("BODY[HEADER")), b"")
-            yield Header(uid, size, field if isinstance(field, bytes) else b"")
+        if header and not (isinstance(uids, int) and header.uid < uids):
+            yield header
+
+
+def _header(response: Untagged) -> Header | None:
+    values = _values(response)
+    uid = number(values.get("UID"))
+    if not uid or "RFC822.SIZE" not in values:
+        return None
+    field = next((held for key, held in values.items() if key.startswith("BODY[HEADER")), b"")
+    return Header(uid, number(values["RFC822.SIZE"]), field if isinstance(field, bytes) else b"")
 
 
 def _into(make: Callable[[], S]) -> Callable[[bytes, int], Sink | None]:

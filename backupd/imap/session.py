@@ -113,11 +113,10 @@ class Session:
         return self._listed(command)
 
     def exists(self, name: str) -> bool:
-        """Whether there is a mailbox of this name that holds messages."""
-        wanted = bytes(imap_utf7.encode(name))
-        if re.search(rb'[%*"\\]', wanted):  # LIST would take it for a pattern
-            return any(each.name == name and each.selectable for each in self.mailboxes())
-        return any(each.selectable for each in self._listed(b'LIST "" ' + quoted(name)))
+        """Whether there is a mailbox of exactly this name that can hold messages."""
+        pattern = re.search(r"[%*]", name)
+        found = self.mailboxes() if pattern else self._listed(b'LIST "" ' + quoted(name))
+        return any(each.name == name and each.selectable for each in found)
 
     def create(self, name: str, use: str = "") -> Answer:
         r"""Create a mailbox; with `use` (`\Sent`) as the one for it, where the server knows that."""
@@ -143,6 +142,11 @@ class Session:
             next=_code_number(seen, "UIDNEXT"),
             keywords=None if "\\*" in flags else frozenset(flags),
         )
+
+    def unselect(self) -> None:
+        """Close the open mailbox without a change, where the server can."""
+        if self.can("UNSELECT"):
+            self._tell(b"UNSELECT")
 
     def next_uid(self, name: str) -> tuple[int, int] | None:
         """(UIDVALIDITY, UIDNEXT) of a mailbox that stays closed; None when it is not there."""
