@@ -81,6 +81,7 @@ class Session:
         self.wire = Wire(client._imap, login.name)  # noqa: SLF001 - messages go past its parser
         self.capabilities = self._capabilities()
         self.prefix, self.delimiter = self._namespace()
+        self.software = self._software()
 
     def close(self) -> None:
         """Say goodbye if the server still listens."""
@@ -200,6 +201,17 @@ class Session:
                         return _decoded(prefix), (delimiter or b"").decode("ascii", "replace")
         root = self._listed(b'LIST "" ""')
         return "", root[0].delimiter if root else ""
+
+    def _software(self) -> str:
+        """What the server calls itself (RFC 2971); empty when it does not tell."""
+        if not self.can("ID"):
+            return ""
+        for each in self.wire.command(b"ID NIL")[1]:
+            if each.kind == "ID" and each.parts and isinstance(each.parts[0], list):
+                flat = each.parts[0]
+                name = dict(zip(flat[::2], flat[1::2], strict=False)).get(b"name")
+                return words(name) if isinstance(name, bytes) else ""
+        return ""
 
     def _listed(self, command: bytes) -> list[Mailbox]:
         answer, seen = self.wire.command(command)

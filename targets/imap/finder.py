@@ -10,10 +10,10 @@ import hashlib
 import re
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import IO
+from typing import IO, Protocol
 
 from backupd.errors import TransientError
 from backupd.imap.reader import Digest, fetch_bodies, fetch_headers
@@ -67,15 +67,34 @@ def _short(value: bytes) -> int:
     return int.from_bytes(hashlib.sha256(value).digest()[:8], "big") or 1
 
 
+class Hashing(Protocol):
+    """Takes the bytes of a message and says afterwards what stands for its content."""
+
+    size: int
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+        ...
+
+    def hexdigest(self) -> str:
+        """What letters are compared by: SHA-256 in hex."""
+        ...
+
+
 class Finder:
     """The messages of one mailbox from a UID on, as they were when it was made. Thread-safe.
 
     Args:
         slack: by how many bytes a server's idea of a size may differ from ours.
+        digest: what a message is compared by; its bytes unless the server changes them.
     """
 
-    def __init__(self, session: Session, mailbox: str, *, first: int = 1, slack: int = 0) -> None:
+    def __init__(
+        self, session: Session, mailbox: str, *, first: int = 1, slack: int = 0,
+        digest: Callable[[], Hashing] = Digest,
+    ) -> None:  # fmt: skip
         self._mailbox, self._slack, self._lock = mailbox, slack, Lock()
+        self._digest = digest
         uids, sizes, ids = array("Q"), array("Q"), array("Q")
         opened = session.select(mailbox)
         self.validity = opened.validity if isinstance(opened, Selected) else 0
@@ -126,7 +145,7 @@ class Finder:
             )
         for start in range(0, len(places), AT_ONCE):
             by_uid = {self._uids[place]: place for place in places[start : start + AT_ONCE]}
-            for found in fetch_bodies(session.wire, list(by_uid), Digest):
+            for found in fetch_bodies(session.wire, list(by_uid), self._digest):
                 place = by_uid[found.uid]
                 digest = bytes.fromhex(found.sink.hexdigest())[:SHORT]
                 self._digests[SHORT * place : SHORT * (place + 1)] = digest

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import stamina
 
 from backupd.errors import BackupdError, ItemRefused, TransientError, UserError
-from backupd.imap.reader import uid_set
+from backupd.imap.reader import Digest, uid_set
 from backupd.imap.session import Login, Selected, Session, open_session
 from backupd.imap.wire import Answer, Dropped
 from backupd.imap.writer import Outcome, Outgoing, Stored, Writer
 from backupd.ports import PRESENT, REPAIRED, RESTORED, Parcel, Put
-from targets.imap.finder import Finder, Want, id_in
+from targets.imap.finder import Finder, Hashing, Want, id_in
 from targets.imap.layout import Path
 from targets.imap.mailboxes import Mailboxes
 from targets.letters import Letter
@@ -86,11 +86,12 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where letters go. `slack` is by how many bytes the server may change a size."""
+    """Where letters go. `slack` and `digest` are how a letter is recognised there; see `Finder`."""
 
     mailbox: str
     user: str
     slack: int = 0
+    digest: Callable[[], Hashing] = Digest
 
 
 class Delivery:
@@ -188,7 +189,9 @@ class Delivery:
             opened = session.select(self._to.mailbox)
             same = isinstance(opened, Selected) and opened.validity == self._validity
             first = self._next if same else 1
-            finder = Finder(session, self._to.mailbox, first=first, slack=self._to.slack)
+            finder = Finder(
+                session, self._to.mailbox, first=first, slack=self._to.slack, digest=self._to.digest
+            )
             for place, uid in zip(unsure, finder.match(session, wants), strict=True):
                 outcomes[place] = Stored(finder.validity, uid) if uid else None
 

@@ -8,7 +8,7 @@ from itertools import islice
 from backupd.imap.reader import Digest, Header, Message, fetch_bodies, fetch_headers
 from backupd.imap.session import Selected, Session
 from backupd.ports import REPAIRED, Claim, Proof
-from targets.imap.finder import FIELD, Finder, Want, id_named
+from targets.imap.finder import FIELD, Finder, Hashing, Want, id_named
 from targets.imap.lane import Lane
 from targets.imap.marks import Marks, differences
 
@@ -32,10 +32,19 @@ class Prover:
     Args:
         expected: the marks that a claim's message should have.
         home: the mailbox of claims whose address names none.
+        slack, digest: how letters are recognised, see `Finder`.
     """
 
-    def __init__(self, lane: Lane, expected: Expected, home: Callable[[], str], slack: int) -> None:
-        self._lane, self._expected, self._home, self._slack = lane, expected, home, slack
+    def __init__(
+        self,
+        lane: Lane,
+        expected: Expected,
+        home: Callable[[], str],
+        slack: int,
+        digest: Callable[[], Hashing] = Digest,
+    ) -> None:
+        self._lane, self._expected, self._home = lane, expected, home
+        self._slack, self._digest = slack, digest
         self._finders: dict[str, Finder] = {}
 
     def prove(self, claims: Iterable[Claim]) -> Iterator[Proof]:
@@ -84,7 +93,7 @@ class Prover:
         flat = [uid for uid, claim in here.items() if not claim.deep]
         found = [
             (each.uid, self._compared(here[each.uid], each))
-            for each in fetch_bodies(session.wire, deep, Digest)
+            for each in fetch_bodies(session.wire, deep, self._digest)
         ]
         found.extend(
             (each.uid, _sized(here[each.uid], each, self._slack))
@@ -93,7 +102,7 @@ class Prover:
         )
         return found
 
-    def _compared(self, claim: Claim, message: Message[Digest]) -> Proof:
+    def _compared(self, claim: Claim, message: Message[Hashing]) -> Proof:
         if message.sink.hexdigest() != _digest(claim):
             what = f"the server holds other bytes ({message.sink.size} of them)"
             return Proof(claim, "changed", what)
@@ -105,7 +114,9 @@ class Prover:
         if not claims:
             return
         if mailbox not in self._finders:
-            self._finders[mailbox] = Finder(session, mailbox, slack=self._slack)
+            self._finders[mailbox] = Finder(
+                session, mailbox, slack=self._slack, digest=self._digest
+            )
         wants = [_want(each) for each in claims]
         for claim, uid in zip(claims, self._finders[mailbox].match(session, wants), strict=True):
             yield Proof(claim, "same" if uid else "missing")

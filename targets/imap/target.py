@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import IO
 
 from backupd.errors import IntegrityError, ItemError, ItemRefused
+from backupd.imap.reader import Digest
 from backupd.imap.session import Login, Selected, Session
 from backupd.imap.writer import Outgoing
 from backupd.model import Service
@@ -23,7 +25,7 @@ from backupd.ports import (
 )
 from targets.endpoint import Endpoint
 from targets.imap.crew import Crew
-from targets.imap.finder import Finder
+from targets.imap.finder import Finder, Hashing
 from targets.imap.lane import Address, Delivery, Lane, Ticket
 from targets.imap.layout import Folders, Layout
 from targets.imap.mailboxes import Mailboxes
@@ -40,33 +42,46 @@ class Imap:
     """Any IMAP server.
 
     Quirks of the endpoint: `max_bytes` (the largest message), `internaldate` (`ignored`: dates are
-    neither sent nor compared), `timeout` (seconds), `slack` (bytes that the server adds to a message
+    neither sent nor compared), `ascii_headers` (bytes above 127 do not survive in a header),
+    `timeout` (seconds), `slack` (bytes that the server adds to a message
     on its own, for recognising it by size).
 
     Args:
         layout: where folders go, when not by their names.
         letters: what is made of a message before it is put.
+        digest: by what a message is recognised at the target, if not by its bytes; `Letter.sha256`
+            must be the same of the letter.
     """
 
     services = frozenset({Service.MAIL})
     pace = Pace(items=15.0, bytes=1_000_000.0)
 
     def __init__(
-        self, endpoint: Endpoint, *, layout: Layout | None = None, letters: Letters | None = None
+        self,
+        endpoint: Endpoint,
+        *,
+        layout: Layout | None = None,
+        letters: Letters | None = None,
+        digest: Callable[[], Hashing] = Digest,
     ) -> None:
         self.name = endpoint.name
         self._endpoint = endpoint
         self._layout: Layout = layout or Folders()
-        self._letters = letters or _plainly(_number(endpoint, "max_bytes"))
+        self._letters = letters or self._plainly
+        self._rules = Rules(
+            max_bytes=_number(endpoint, "max_bytes"),
+            ascii_headers=endpoint.quirks.get("ascii_headers") is True,
+        )
         self._boxes = Mailboxes(self._layout)
         self._lanes = [Lane(_login(endpoint)) for _ in range(max(1, endpoint.connections))]
-        self._slack = _number(endpoint, "slack") or 0
+        self._how = Address("", endpoint.username, _number(endpoint, "slack") or 0, digest)
         self._dated = endpoint.quirks.get("internaldate") != "ignored"
         self._limit: int | None = None
 
     def preflight(self) -> Iterator[Finding]:
         """Log in; quota, limits, keywords and what the server lacks."""
         session = self._lanes[0].session
+        self._meet(session)
         place = f"{self._endpoint.host} as {self._endpoint.username}"
         yield Finding("ok", "login", f"{place}, {len(session.mailboxes())} folders")
         free = session.free()
@@ -110,7 +125,7 @@ class Imap:
         """
         mailbox = self._mailbox(shelf)
         opened, finder = self._survey(mailbox, look=look)
-        to = Address(mailbox, self._endpoint.username, self._slack)
+        to = replace(self._how, mailbox=mailbox)
         crew = Crew([Delivery(lane, to, self._boxes, finder) for lane in self._lanes])
         with crew:
             for parcel, content in items:
@@ -128,7 +143,7 @@ class Imap:
         def expected(claim: Claim) -> Marks:
             return marks(claim.parcel.about, None, dated=self._dated)
 
-        prover = Prover(self._lanes[0], expected, lambda: self._mailbox(shelf), self._slack)
+        prover = Prover(self._lanes[0], expected, lambda: self._mailbox(shelf), self._how)
         yield from prover.prove(claims)
 
     def close(self) -> None:
@@ -146,10 +161,15 @@ class Imap:
         seen: list[tuple[Selected | None, Finder | None]] = []
 
         def work(session: Session) -> None:
-            self._limit = session.append_limit
+            self._meet(session)
             opened = session.select(mailbox, write=True)
             there = opened if isinstance(opened, Selected) else None
-            finder = Finder(session, mailbox, slack=self._slack) if look and there else None
+            how = self._how
+            finder = (
+                Finder(session, mailbox, slack=how.slack, digest=how.digest)
+                if look and there
+                else None
+            )
             session.unselect()
             seen.append((there, finder))
 
@@ -176,6 +196,15 @@ class Imap:
             self._layout.labels(parcel),
         )
 
+    def _plainly(self, parcel: Parcel, held: IO[bytes]) -> Letter:
+        return prepare(parcel, held, self._rules)
+
+    def _meet(self, session: Session) -> None:
+        """Learn what only the server itself can tell."""
+        self._limit = session.append_limit
+        if session.software.startswith("Cyrus"):  # it writes an X for every byte above 127
+            self._rules = replace(self._rules, ascii_headers=True)
+
     def _check_size(self, parcel: Parcel, letter: Letter) -> None:
         if self._limit is not None and letter.size > self._limit:
             letter.content.close()
@@ -197,8 +226,3 @@ def _login(endpoint: Endpoint) -> Login:
 def _number(endpoint: Endpoint, quirk: str) -> int | None:
     value = endpoint.quirks.get(quirk)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _plainly(max_bytes: int | None) -> Letters:
-    rules = Rules(max_bytes=max_bytes)
-    return lambda parcel, held: prepare(parcel, held, rules)

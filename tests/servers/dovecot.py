@@ -67,7 +67,12 @@ class Dovecot:
 
 @contextmanager
 def dovecot(
-    *, quota: str = "100G", max_mail: str = "35M", layout: str = "maildir", oauth: bool = True
+    *,
+    quota: str = "100G",
+    max_mail: str = "35M",
+    layout: str = "maildir",
+    capability: str = "",
+    special: bool = True,
 ) -> Iterator[Dovecot]:
     """A server that runs until the block ends.
 
@@ -75,6 +80,8 @@ def dovecot(
         quota: what a user may store (`1M`).
         max_mail: the largest message (`200k`).
         layout: how mail is stored: `maildir`, `sdbox` or `mdbox`.
+        capability: all that it announces, to play a poor server; empty: what it can.
+        special: whether there are special folders from the beginning.
     """
     need("dovecot", "/usr/lib/dovecot/imap", "openssl")
     with folder() as home, ExitStack() as life:
@@ -85,8 +92,8 @@ def dovecot(
         text = CONFIG % {
             "home": home, "user": ordinary_user(), "group": _group(), "layout": layout, "quota": quota,
             "max_mail": max_mail, "imap": server.imap, "imaps": server.imaps,
-            "mailboxes": "".join(_mailbox(name) for name in SPECIAL),
-            "oauth": OAUTH % {"home": home} if oauth else "",
+            "mailboxes": "".join(_mailbox(name) for name in SPECIAL if special),
+            "capability": f"imap_capability = {capability}" if capability else "",
         }  # fmt: skip
         (home / "dovecot.conf").write_text(text)
         (home / "oauth.conf").write_text(TOKENS % {"home": home, "issuer": ISSUER})
@@ -129,13 +136,18 @@ ssl_key = <%(home)s/key.pem
 mail_plugins = quota
 protocol imap {
   mail_plugins = quota imap_quota
+  %(capability)s
 }
 passdb {
   driver = static
   mechanisms = plain login
   args = password=pw
 }
-%(oauth)s
+passdb {
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = %(home)s/oauth.conf
+}
 userdb {
   driver = static
   args = uid=%(user)s gid=%(group)s home=%(home)s/mail/%%u
@@ -173,14 +185,6 @@ service imap-login {
 }
 service imap {
   process_limit = 64
-}
-"""
-
-OAUTH = """
-passdb {
-  driver = oauth2
-  mechanisms = xoauth2 oauthbearer
-  args = %(home)s/oauth.conf
 }
 """
 
