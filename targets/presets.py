@@ -156,8 +156,8 @@ def _said(section: TargetSection, own: Part, table: Mapping[str, Any]) -> dict[s
     whole = {word: value for word, value in section.model_dump(include=fields).items() if value is not None}  # fmt: skip
     if "{host}" in f"{table.get('url', '')}{table.get('host', '')}":
         whole.pop("host", None)  # it fills the braces instead
-    if len(presets()[section.type].parts) != 1:
-        for word in ("port", "security"):
+    if len(presets()[section.type].parts) > 1:
+        for word in ("host", "port", "security"):
             whole.pop(word, None)  # of which part?
     return {**table, **whole, **own.model_dump(exclude_none=True)}
 
