@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
-from backupd.imap.reader import Digest, Header, Message, fetch_bodies, fetch_headers
+from backupd.imap.reader import Header, Message, fetch_bodies, fetch_headers
 from backupd.imap.session import Selected, Session
 from backupd.ports import REPAIRED, Claim, Proof
 from targets.imap.finder import FIELD, Finder, Hashing, Want, id_named
-from targets.imap.lane import Lane
+from targets.imap.lane import Address, Lane
 from targets.imap.marks import Marks, differences
 
 AT_ONCE = 200
@@ -32,7 +32,7 @@ class Prover:
     Args:
         expected: the marks that a claim's message should have.
         home: the mailbox of claims whose address names none.
-        slack, digest: how letters are recognised, see `Finder`.
+        how: by what letters are recognised; its mailbox is of no interest.
     """
 
     def __init__(
@@ -40,11 +40,9 @@ class Prover:
         lane: Lane,
         expected: Expected,
         home: Callable[[], str],
-        slack: int,
-        digest: Callable[[], Hashing] = Digest,
+        how: Address,
     ) -> None:
-        self._lane, self._expected, self._home = lane, expected, home
-        self._slack, self._digest = slack, digest
+        self._lane, self._expected, self._home, self._how = lane, expected, home, how
         self._finders: dict[str, Finder] = {}
 
     def prove(self, claims: Iterable[Claim]) -> Iterator[Proof]:
@@ -93,10 +91,10 @@ class Prover:
         flat = [uid for uid, claim in here.items() if not claim.deep]
         found = [
             (each.uid, self._compared(here[each.uid], each))
-            for each in fetch_bodies(session.wire, deep, self._digest)
+            for each in fetch_bodies(session.wire, deep, self._how.digest)
         ]
         found.extend(
-            (each.uid, _sized(here[each.uid], each, self._slack))
+            (each.uid, _sized(here[each.uid], each, self._how.slack))
             for each in (fetch_headers(session.wire, flat, FIELD) if flat else ())
             if each.uid in here
         )
@@ -115,7 +113,7 @@ class Prover:
             return
         if mailbox not in self._finders:
             self._finders[mailbox] = Finder(
-                session, mailbox, slack=self._slack, digest=self._digest
+                session, mailbox, slack=self._how.slack, digest=self._how.digest
             )
         wants = [_want(each) for each in claims]
         for claim, uid in zip(claims, self._finders[mailbox].match(session, wants), strict=True):
