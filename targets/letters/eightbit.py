@@ -26,7 +26,7 @@ def ascii_field(field: Field) -> bytes:
     """All of a field in ASCII; what has no encoding there becomes question marks."""
     text = decode(field.value)
     if field.key in _ADDRESSES:
-        text = _PHRASE.sub(_phrase, text)
+        text = re.sub(r"[ \t]+", " ", _PHRASE.sub(_phrase, text)).strip()
     elif field.key in _PARAMETERS:
         text = _QUOTED.sub(_parameter, text)
     elif field.key not in _STRUCTURED:
@@ -39,7 +39,8 @@ def _phrase(match: re.Match[str]) -> str:
     if match[0].isascii() or match["kept"]:
         return match[0]
     quoted = match["quoted"]
-    return encode(re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else match[0])
+    words = encode(re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else match[0])
+    return f" {words} "  # a parser must see where an encoded word ends
 
 
 def _parameter(match: re.Match[str]) -> str:

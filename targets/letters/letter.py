@@ -88,16 +88,12 @@ def prepare(parcel: Parcel, held: IO[bytes], rules: Rules) -> Letter:
     return _stub(head, rest(), found.size, parcel, rules)
 
 
-def _open(held: IO[bytes], parcel: Parcel) -> tuple[Head, bytes]:
-    """The header block, and the part of the body that was read with it."""
-    window = held.read(HEAD_LIMIT)
+def opened(content: IO[bytes]) -> tuple[Head, bytes] | None:
+    """The header block, and the part of the body that was read with it; None when it is too large."""
+    window = content.read(HEAD_LIMIT)
     parts = split(window, whole=len(window) < HEAD_LIMIT)
     if parts is None:
-        raise ItemRefused(
-            f"{parcel.path}: its header is larger than {HEAD_LIMIT >> 20} MiB.",
-            hint="This is no ordinary mail; it stays whole in the backup.",
-            reason="header-too-large",
-        )
+        return None
     block, rest = parts
     head, stray = parse(block)
     if not stray:
@@ -105,6 +101,16 @@ def _open(held: IO[bytes], parcel: Parcel) -> tuple[Head, bytes]:
     if head.fields:
         head.say("empty line between header and body added")
     return head, stray + rest
+
+
+def _open(held: IO[bytes], parcel: Parcel) -> tuple[Head, bytes]:
+    if found := opened(held):
+        return found
+    raise ItemRefused(
+        f"{parcel.path}: its header is larger than {HEAD_LIMIT >> 20} MiB.",
+        hint="This is no ordinary mail; it stays whole in the backup.",
+        reason="header-too-large",
+    )
 
 
 def _stub(head: Head, rest: Iterator[bytes], size: int, parcel: Parcel, rules: Rules) -> Letter:

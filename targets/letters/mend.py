@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -171,6 +172,19 @@ def _received(head: Head, parcel: Parcel, rules: Rules) -> None:
     head.say("Received added")
 
 
+def _identity(head: Head, parcel: Parcel, rules: Rules) -> None:
+    there = head.first("Message-ID")
+    if not rules.message_id or (there and there.value):
+        return
+    for each in head.all("Message-ID"):
+        head.keep(each)
+    head.add(
+        "Message-ID",
+        f"<{hashlib.sha256(parcel.key.encode('utf-8', 'replace')).hexdigest()[:40]}@backupd.invalid>",
+    )
+    head.say("Message-ID added")
+
+
 def _long(head: Head, _parcel: Parcel, rules: Rules) -> None:
     for each in head.fields:
         longest = max(map(len, each.raw.split(CRLF)))
@@ -181,6 +195,6 @@ def _long(head: Head, _parcel: Parcel, rules: Rules) -> None:
 
 STEPS: tuple[Callable[[Head, Parcel, Rules], None], ...] = (
     _nul, _names, _strip, _disarm, _ascii, _long, _beginning, _date, _from, _sender, _recipients,
-    _received, _long,
+    _identity, _received, _long,
 )  # fmt: skip
 """Long lines come twice: before addresses are judged, and because renamed fields are longer."""

@@ -20,6 +20,7 @@ class Rules:
         gate: Date and From must be there, and From and Sender be read by a strict parser.
         recipients: To, Cc, Bcc and the names of all fields must be read by one, in drafts too.
         received_required: a received mail without `Received` would be shown as sent.
+        message_id: a letter without Message-ID gets one, by which it can be found again.
         own: addresses, in lower case, whose mail counts as sent.
         ascii_headers: no byte above 127 in the header block.
         nul_allowed: the server keeps NUL bytes as they are.
@@ -33,6 +34,7 @@ class Rules:
     gate: bool = False
     recipients: bool = False
     received_required: bool = False
+    message_id: bool = False
     own: tuple[str, ...] = ()
     ascii_headers: bool = False
     nul_allowed: bool = False
@@ -63,6 +65,7 @@ BRIDGE = Rules(
     gate=True,
     recipients=True,
     received_required=True,
+    message_id=True,
     ascii_headers=True,
     strip_headers=("X-Pm-Gluon-Id",),
 )

@@ -214,7 +214,10 @@ def _gate(head: dict[str, str]) -> None:
 def _addresses(name: str, value: str) -> list[str]:
     """Who is named, by Python's own strict parser; empty when it finds a fault."""
     parsed = _FIELDS("to" if name == "sender" else name, value)
-    faults = [each for each in parsed.defects if "Obsolete" not in type(each).__name__]
+    faults = [
+        each for each in parsed.defects
+        if "Obsolete" not in type(each).__name__ and "encoded word" not in str(each)
+    ]  # fmt: skip
     named = [each.addr_spec for each in parsed.addresses]
     if (
         faults

@@ -30,7 +30,7 @@ INBOX = shelf(Service.MAIL, "Inbox")
 RECEIVED = {"received": "2024-03-05T06:07:08Z", "sent": "2024-03-05T06:00:00Z"}
 GOOD = (
     b"Received: from a by b; Tue, 5 Mar 2024 06:07:08 +0000\r\nFrom: Ann <ann@example.org>\r\n"
-    b"To: bob@example.org\r\nDate: Tue, 5 Mar 2024 06:00:00 +0000\r\nSubject: Hello\r\n\r\nText.\r\n"
+    b"To: bob@example.org\r\nMessage-ID: <1@example.org>\r\nDate: Tue, 5 Mar 2024 06:00:00 +0000\r\nSubject: Hello\r\n\r\nText.\r\n"
 )
 
 
@@ -138,7 +138,8 @@ def test_a_received_mail_is_never_shown_as_sent() -> None:
 
 def test_a_draft_needs_neither_sender_nor_date() -> None:
     draft = b"Subject: unfinished\r\n\r\nDear\r\n"
-    assert mended(draft, BRIDGE.at("drafts"), {"draft": True}) == (draft, ())
+    got, repairs = mended(draft, BRIDGE.at("drafts"), {"draft": True})
+    assert (got.endswith(draft), repairs) == (True, ("Message-ID added",))
 
 
 def test_what_bridge_would_take_for_its_own_is_renamed() -> None:
