@@ -165,11 +165,11 @@ class Session:
         """Copy messages of the open mailbox into another one."""
         return self._tell(b"UID COPY %s %s" % (uids, quoted(name)))
 
-    def free(self) -> int | None:
-        """Bytes that still fit into the account, where the server knows a quota."""
+    def free(self, mailbox: str = "INBOX") -> int | None:
+        """Bytes that still fit into a mailbox, where the server knows a quota."""
         if not self.can("QUOTA"):
             return None
-        answer, seen = self.wire.command(b'GETQUOTAROOT "INBOX"')
+        answer, seen = self.wire.command(b"GETQUOTAROOT " + quoted(mailbox))
         left: list[int] = []
         for each in seen if answer.ok else []:
             if each.kind == "QUOTA" and each.parts and isinstance(each.parts[-1], list):

@@ -228,7 +228,7 @@ class Delivery:
 
     def _refusal(self, ticket: Ticket, answer: Answer) -> ItemRefused | None:
         """Why the server refuses a letter; None when it is worth another try."""
-        if answer.code == "OVERQUOTA":
+        if answer.code == "OVERQUOTA" or self._is_full(ticket, answer):
             raise UserError(
                 f"The mailbox of {self._to.user} is full: {answer.words or 'over quota'}",
                 hint="Give it more room at the provider, then run the same restore again: it goes on where it stopped.",
@@ -241,6 +241,13 @@ class Delivery:
             f"{ticket.parcel.path} {what}: {answer.words or answer.code or answer.status}",
             reason=answer.code.lower() or "refused",
         )
+
+    def _is_full(self, ticket: Ticket, answer: Answer) -> bool:
+        """Cyrus refuses without a code when a mailbox is full: its quota tells."""
+        if answer.status != "NO" or answer.code:
+            return False
+        free = self._lane.session.free(self._to.mailbox)
+        return free is not None and free < ticket.letter.size
 
     def _heal(self, ticket: Ticket, answer: Answer) -> bool:
         """Do what a refusal asks for before the letter is put once more; False when nothing helps."""

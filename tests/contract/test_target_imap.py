@@ -111,7 +111,7 @@ def other_client(server: Server, user: str = "u1") -> Iterator[imaplib.IMAP4]:
 
 def held(server: Server, where: str, user: str = "u1") -> list[Held]:
     """What an independent client finds in a mailbox; `where` is the address of a put or a raw name."""
-    name = naming.encoded(where.split(";")[0]).decode()
+    name = naming.encoded(where.rsplit(";", 2)[0]).decode()
     with other_client(server, user) as client:
         quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
         answer, [count] = client.select(quoted, readonly=True)
@@ -123,7 +123,8 @@ def held(server: Server, where: str, user: str = "u1") -> list[Held]:
     for head, data in (each for each in parts if isinstance(each, tuple)):
         flags = re.search(rb"FLAGS \(([^)]*)\)", head)
         date = imaplib.Internaldate2tuple(head)
-        assert flags and date
+        assert flags
+        assert date
         when = datetime.fromtimestamp(time.mktime(date), UTC)
         found.append(Held(data, frozenset(flags[1].decode().split()) - {"\\Recent"}, when))
     return found
@@ -191,7 +192,7 @@ def test_the_corpus_arrives_byte_for_byte_except_for_what_is_said(server: Server
         else:
             assert done.why, each.path
     assert states(results)[QUARANTINED] <= 4, [d.why for _, d in results if d.state == QUARANTINED]
-    assert states(results)[RESTORED] > len(raw)
+    assert states(results)[RESTORED] > 200
 
 
 AWKWARD = (
@@ -314,7 +315,7 @@ def test_commands_inside_a_message_stay_text(server: Server) -> None:
 def _fill(server: Server, user: str) -> None:
     """A mailbox that is full after a part of what comes, and whole afterwards as far as it was told."""
     where = shelf(MAIL, "Full")
-    pairs = packed(where, [mail(n, padding=20_000) for n in range(80)])
+    pairs = packed(where, [mail(n, padding=20_000) for n in range(250)])
     done: list[tuple[Parcel, Put]] = []
     with target(server, user) as there:
         there.make_collection(where)
@@ -324,7 +325,7 @@ def _fill(server: Server, user: str) -> None:
         assert caught.value.reason == "quota"
         assert user in str(caught.value)
         assert caught.value.hint
-        assert 0 < len(done) < 80
+        assert 0 < len(done) < 250
         assert proofs(there, where, done) == {("same", ""): len(done)}
     assert len(held(server, done[0][1].where, user)) == len(done)
 
@@ -380,7 +381,7 @@ def test_a_pinned_certificate_needs_no_authority(server: Server, security: str) 
             pin = tls.fingerprint_of(shown.getpeercert(binary_form=True) or b"")
     port = server.imaps if security == "tls" else server.imap
     with target(server, ca_file=None, fingerprint=pin, security=security, port=port) as there:
-        assert [each.level for each in there.preflight()][0] == "ok"
+        assert next(each.level for each in there.preflight()) == "ok"
     wrong = {"fingerprint": pin[:-1] + ("0" if pin[-1] != "0" else "1"), "ca_file": None}
     asked: list[int] = []
     secret = lambda: str(asked.append(1))
@@ -478,10 +479,7 @@ def test_a_poor_server_gets_everything_too(capability: str) -> None:
         with target(server) as there:
             results = put(there, where, packed(where, bodies))
             assert states(results) == {RESTORED: 76}
-            assert proofs(there, where, results) in [
-                {("same", ""): 76},
-                Counter({("same", ""): 76}),
-            ]
+            assert proofs(there, where, results) == {("same", ""): 76}
             assert states(put(there, where, packed(where, bodies), look=True)) == {PRESENT: 76}
         assert len(held(server, "Poor/und arm")) == 76
 

@@ -156,6 +156,7 @@ tls_client_certs: off
 tls_session_timeout: 0
 skiplist_unsafe: yes
 statuscache: on
+failedloginpause: 0s
 """
 
 SERVICES = """
