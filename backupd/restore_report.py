@@ -42,7 +42,8 @@ def write_report(desk: Path, result: RestoreResult) -> Path:
 
 def as_document(result: RestoreResult) -> dict[str, Any]:
     """The result as JSON; its shape is `FORMAT`."""
-    return _plain(result) | {
+    plain: dict[str, Any] = _plain(result)
+    return plain | {
         "format": FORMAT,
         "version": __version__,
         "began": datetime.fromtimestamp(result.began, UTC).isoformat(timespec="seconds"),

@@ -8,7 +8,7 @@ reports and what was quarantined.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +23,10 @@ from backupd.contents import MirrorContents, Selection, VaultContents
 from backupd.errors import ConfigError, UserError
 from backupd.ledger import Ledger
 from backupd.locks import exclusive
-from backupd.ports import Finding, Target
+from backupd.ports import Finding, Parcel, Reader, Shelf, Target
 from backupd.restore import Listener, Plan, Restore, RestoreResult, plan
-from targets import Ask, Request
+from targets import Ask, Request, mbox
+from targets.mbox import Exported
 
 Contents = MirrorContents | VaultContents
 
@@ -202,6 +203,17 @@ def contents(app: App, account: str | None, origin: Origin) -> Iterator[Contents
         from_mirror=origin.mirror or (there and not exact),
     ) as held:
         yield held
+
+
+def write_mail(
+    form: str, folder: Path, shelves: list[Shelf], items: Iterable[tuple[Shelf, Parcel, Reader]]
+) -> Exported:
+    """Write mail below a new folder in the `mbox` or the `proton` form. Raises UserError for one that is not empty."""
+    if form == "mbox":
+        return mbox.write(folder, items)
+    from targets.proton import export  # noqa: PLC0415 - nobody else needs it
+
+    return export.write(folder, shelves, items)
 
 
 def _list_items(path: Path, ledger: Ledger) -> None:

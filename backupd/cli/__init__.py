@@ -15,7 +15,7 @@ from typing import cast
 import typer
 
 from backupd import __version__
-from backupd.cli import commands, reading, restoring, setup
+from backupd.cli import commands, exporting, reading, restoring, setup
 from backupd.cli.output import Context, show_error
 from backupd.errors import BackupdError
 
@@ -61,7 +61,7 @@ def _version() -> None:
     sys.stdout.write(f"backupd {__version__}\n")
 
 
-for module in (setup, commands, restoring, reading):
+for module in (setup, commands, restoring, reading, exporting):
     module.register(app)
 
 

@@ -1,12 +1,10 @@
-"""The commands that only look: status, doctor, snapshots, ls, find, export."""
+"""The commands that only look: status, doctor, snapshots, ls, find."""
 
 from __future__ import annotations
 
 import fnmatch
-import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,7 +34,7 @@ MARKS = {"ok": "ok     ", "warning": "warning", "error": "ERROR  "}
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (status, doctor, snapshots, ls, find, export):
+    for command in (status, doctor, snapshots, ls, find):
         app.command()(command)
 
 
@@ -152,7 +150,7 @@ def find(
     app = _app(context)
     homes = [app.home(account)] if account else app.homes()
     found = [
-        {"account": home.address, **each} for home in homes for each in _matching(home, pattern)
+        {"account": home.address, **each} for home in homes for each in matching(home, pattern)
     ]
 
     def render(out: Console) -> None:
@@ -161,31 +159,6 @@ def find(
         out.print(f"\n{len(found)} found")
 
     emit({"found": found}, as_json, render)
-    return 0
-
-
-def export(
-    context: typer.Context,
-    pattern: Annotated[str, typer.Argument(help="As for find.")],
-    output: Annotated[
-        str, typer.Option("--output", "-o", metavar="FOLDER", help="A folder for the files.")
-    ],
-    account: Account = None,
-    as_json: Json = False,
-) -> int:
-    """Copy matching items out of the mirror as .eml, .ics, .vcf or files, with their paths."""
-    home = _app(context).home(account)
-    target, copied, bytes_ = Path(output), 0, 0
-    for each in _matching(home, pattern):
-        source, place = home.mirror().absolute(each["path"]), target / each["path"]
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if not place.exists():
-            shutil.copy2(source, place)
-        copied, bytes_ = copied + 1, bytes_ + each["size"]
-    if not copied:
-        raise UserError(f"Nothing matches {pattern!r}.", hint="`backupd find` shows what does.")
-    payload = {"exported": copied, "bytes": bytes_, "folder": str(target)}
-    emit(payload, as_json, lambda out: out.print(f"{copied} items ({size(bytes_)}) in {target}"))
     return 0
 
 
@@ -270,7 +243,8 @@ def _in_snapshot(
     return [(each.path.lstrip("/"), each.size, "") for each in entries if each.type == "file"]
 
 
-def _matching(home: Home, pattern: str) -> Iterator[dict[str, Any]]:
+def matching(home: Home, pattern: str) -> Iterator[dict[str, Any]]:
+    """The items of an account whose path or title matches."""
     wanted = (
         pattern.casefold() if any(char in pattern for char in "*?[") else f"*{pattern.casefold()}*"
     )

@@ -153,3 +153,18 @@ def test_the_demonstration_proves_every_item() -> None:
         "snapshots": 0,
         "waiting": facts["third"]["waiting"],
     }
+
+
+def test_mail_leaves_as_mbox_files_that_mail_programs_read(
+    house: Household, tmp_path: Path
+) -> None:
+    said = house.command("export", "--format", "mbox", "--output", str(tmp_path / "mbox"), "--json")
+    assert said.returncode == 0, said.stdout + said.stderr
+    expected = sum(true_mail(house.tenant.state, "amelia").values())
+    assert json.loads(said.stdout)["exported"] >= expected
+    inbox = mailbox.mbox(str(tmp_path / "mbox/Inbox.mbox"), create=False)
+    assert len(inbox) > 0
+    inbox.close()
+    again = house.command("export", "--format", "mbox", "--output", str(tmp_path / "mbox"))
+    assert again.returncode == 2
+    assert "not empty" in again.stderr
