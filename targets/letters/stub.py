@@ -37,6 +37,7 @@ class _Contents:
     sizes: dict[int, int] = field(default_factory=dict)
     text: bytearray = field(default_factory=bytearray)
     chosen: Part | None = None
+    limit: int = TEXT_LIMIT
 
     def take(self, part: Part, data: bytes) -> None:
         """One piece of a part's content."""
@@ -46,7 +47,7 @@ class _Contents:
         if self.chosen is None and part.text and not part.name:
             self.chosen = part
         if self.chosen is not None and self.chosen.number == part.number:
-            self.text += data[: TEXT_LIMIT - len(self.text)]
+            self.text += data[: self.limit - len(self.text)]
 
     def missing(self) -> Iterator[str]:
         """A line for each part that the stub does not carry."""
@@ -58,7 +59,7 @@ class _Contents:
 
 def stub(head: Head, body: Iterator[bytes], size: int, limit: int, leftover: str) -> bytes:
     """A whole small letter under the header of a large one."""
-    contents = _Contents()
+    contents = _Contents(limit=min(TEXT_LIMIT, limit // 4))
     for step in walk(part_of(head), body):
         if step.what == "content":
             contents.take(step.part, step.data)

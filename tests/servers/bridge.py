@@ -29,6 +29,8 @@ class _Session(socketserver.StreamRequestHandler):
 
     bridge: Bridge
     context: ssl.SSLContext
+    wbufsize = 1 << 16
+    disable_nagle_algorithm = True
 
     def handle(self) -> None:
         self.logged_in, self.selected, self.faults = False, None, 0
@@ -41,9 +43,15 @@ class _Session(socketserver.StreamRequestHandler):
                 pass
         self.bridge.open -= 1
 
+    def finish(self) -> None:
+        with suppress(OSError):
+            super().finish()
+        self.request.close()
+
     def say(self, line: bytes) -> None:
         self.wfile.write(line + b"\r\n")
-        self.wfile.flush()
+        if not line.startswith(b"* ") or not self.logged_in:
+            self.wfile.flush()
 
     def command(self) -> bool:
         """One command; whether the session goes on."""

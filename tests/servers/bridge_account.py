@@ -81,6 +81,7 @@ class Bridge:
     Attributes:
         rebuild: hand every message out as Python's email package writes it anew.
         depth: how deep folders may be nested.
+        refuse: messages with this in them are not imported.
         fall_after: kill the connection during this many more APPENDs, before the answer.
     """
 
@@ -93,6 +94,7 @@ class Bridge:
         self.max_bytes = max_bytes
         self.rebuild = False
         self.depth = 3
+        self.refuse: re.Pattern[bytes] | None = None
         self.fall_after: int | None = None
         self.logins = self.appends = self.open = self.most_open = 0
         self.lock = threading.RLock()
@@ -154,6 +156,8 @@ class Bridge:
                 raise Refused(b"NO", f"failed to parse addresses for {each}")
         if box.name in {"All Mail", "Starred", "Recovered Messages"}:
             raise Refused(b"NO", "operation not allowed")
+        if self.refuse and self.refuse.search(literal):
+            raise Refused(b"NO", "36026: message cannot be imported")
         if b"\0" in literal or max(map(len, literal.split(b"\r\n"))) > 9_990:
             raise Refused(b"NO", "36026: message cannot be parsed")
         sent = box.name == "Sent" or (
@@ -216,7 +220,7 @@ def _addresses(name: str, value: str) -> list[str]:
     parsed = _FIELDS("to" if name == "sender" else name, value)
     faults = [
         each for each in parsed.defects
-        if "Obsolete" not in type(each).__name__ and "encoded word" not in str(each)
+        if "Obsolete" not in type(each).__name__ and "encoded" not in str(each)
     ]  # fmt: skip
     named = [each.addr_spec for each in parsed.addresses]
     if (

@@ -1,0 +1,7 @@
+"""Proton: mail through Bridge, calendars and contacts as files for its web app, files through its Drive."""
+
+from __future__ import annotations
+
+from targets.proton.mail import ProtonMail as mail  # noqa: N813 - what `targets.KINDS` names
+
+__all__ = ["mail"]

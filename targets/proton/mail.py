@@ -1,0 +1,155 @@
+"""Mail into Proton, through Proton Mail Bridge on this machine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import IO
+
+from backupd.errors import ConfigError
+from backupd.imap.session import Selected, Session
+from backupd.ports import Claim, Finding, Pace, Parcel, Proof, Put, Reader, Shelf
+from targets.endpoint import Endpoint
+from targets.imap.lane import Ticket
+from targets.imap.target import Imap
+from targets.letters import BRIDGE, Letter, Rules, prepare
+from targets.proton import guide
+from targets.proton.layout import FOLDERS, LABELS, RECOVERED, Boxes, Layout
+from targets.proton.meaning import Meaning, meaning_of
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 300
+"""Seconds: Bridge waits out Proton's throttling by itself, and a client only sees a slow command."""
+
+ANY_SIZE = 1 << 40
+"""By so many bytes Bridge may change a size: it is no help in recognising a message."""
+
+_MARKS: Mapping[str, object] = {"internaldate": "ignored", "timeout": TIMEOUT, "slack": ANY_SIZE}
+
+
+class ProtonMail(Imap):
+    """Any mailbox that Bridge serves; see `backupd.ports.Target`.
+
+    One connection only: Proton counts them. A message is recognised by what it says, not by its
+    bytes, for Bridge marks every message and writes some anew. Its categories become labels.
+    """
+
+    pace = Pace(items=2.0, bytes=500_000.0)
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        patient = replace(endpoint, connections=1, quirks={**_MARKS, **endpoint.quirks})
+        layout = Layout()
+        super().__init__(patient, layout=layout, letters=self._letter, digest=Meaning)
+        self._boxes = Boxes(layout)
+        self._bridge = _rules(endpoint)
+        self._special: dict[tuple[str, ...], str] = {}
+        self._junk = False
+        self._recovered: int | None = None
+
+    def preflight(self) -> Iterator[Finding]:
+        """Log in, make sure that it is Bridge, look into `Recovered Messages`. Raises ConfigError."""
+        place = self._endpoint
+        if not place.ca_file and not place.fingerprint:
+            raise ConfigError(
+                f"[targets.{place.name}.mail] does not say which certificate Bridge shows.",
+                hint=guide.CERTIFICATE,
+            )
+        for each in super().preflight():
+            if each.subject != "categories":  # they become labels
+                yield each
+        yield from self._recognised(self._lanes[0].session)
+
+    def steps(self) -> Sequence[str]:
+        """Bridge before the restore; afterwards what Proton is going to remove or has lost."""
+        steps = [*guide.BRIDGE]
+        if self._junk:
+            steps.append(guide.SPAM)
+        if grown := self._grown():
+            steps.append(guide.recovered(grown))
+        return [*steps, *guide.DNS]
+
+    def make_collection(self, shelf: Shelf) -> None:
+        """Find or create the folder."""
+        self._remember(shelf)
+        super().make_collection(shelf)
+
+    def put(
+        self, shelf: Shelf, items: Iterable[tuple[Parcel, Reader]], *, look: bool
+    ) -> Iterator[tuple[Parcel, Put]]:
+        """One letter after the other; tells when Bridge put some aside."""
+        self._remember(shelf)
+        if self._recovered is None:
+            self._recovered = self._aside()
+        yield from super().put(shelf, items, look=look)
+        if grown := self._grown():
+            log.warning("%s", guide.recovered(grown))
+
+    def read_back(self, shelf: Shelf, claims: Iterable[Claim]) -> Iterator[Proof]:
+        """By what the messages say. Categories are labels, which no message shows."""
+        asked: dict[int, tuple[Claim, Claim]] = {}
+
+        def bare() -> Iterator[Claim]:
+            for claim in claims:
+                asks = replace(claim, parcel=_without_categories(claim.parcel))
+                asked[id(asks)] = (asks, claim)
+                yield asks
+
+        for proof in super().read_back(shelf, bare()):
+            yield replace(proof, claim=asked.pop(id(proof.claim))[1])
+
+    def _remember(self, shelf: Shelf) -> None:
+        if shelf.special:
+            self._special[shelf.names] = shelf.special
+        self._junk = self._junk or shelf.special == "junkemail"
+
+    def _letter(self, parcel: Parcel, held: IO[bytes]) -> Letter:
+        rules = self._bridge.at(self._special.get(parcel.collection))
+        letter = prepare(parcel, held, rules)
+        letter.content.seek(0)
+        meaning = meaning_of(letter.content)
+        letter.content.seek(0)
+        return replace(letter, sha256=meaning)
+
+    def _ticket(self, parcel: Parcel, held: IO[bytes], opened: Selected | None) -> Ticket:
+        ticket = super()._ticket(_without_categories(parcel), held, opened)
+        return replace(ticket, parcel=parcel, labels=self._layout.labels(parcel))
+
+    def _recognised(self, session: Session) -> Iterator[Finding]:
+        there = {each.name for each in session.mailboxes()}
+        if not {FOLDERS, LABELS} <= there:
+            yield Finding(
+                "error", "Bridge", f"{self._endpoint.host}:{self._endpoint.port} is not Proton Mail Bridge",
+                "It chooses the first free port from 1143 upwards: `info` in `protonmail-bridge --cli` names it.",
+            )  # fmt: skip
+        held = session.select(RECOVERED) if RECOVERED in there else None
+        if isinstance(held, Selected) and held.exists:
+            yield Finding(
+                "warning", RECOVERED, f"{held.exists} messages lie there already", guide.LOOK
+            )
+        limit = (self._bridge.max_bytes or 0) // 1_000_000
+        yield Finding("ok", "size", f"messages up to {limit} MB, which needs Bridge 3.22; larger ones become a text with a list of what is missing")  # fmt: skip
+
+    def _aside(self) -> int | None:
+        """The next UID of `Recovered Messages`; it grows with each message that Bridge put there."""
+        found: list[tuple[int, int] | None] = []
+        self._lanes[0].persistently(lambda session: found.append(session.next_uid(RECOVERED)))
+        return found[-1][1] if found[-1] else None
+
+    def _grown(self) -> int:
+        if self._recovered is None:
+            return 0
+        return max(0, (self._aside() or 0) - self._recovered)
+
+
+def _rules(endpoint: Endpoint) -> Rules:
+    limit = endpoint.quirks.get("max_bytes")
+    own = tuple(
+        dict.fromkeys(each.lower() for each in (endpoint.account, endpoint.username) if each)
+    )
+    return replace(BRIDGE, max_bytes=limit if isinstance(limit, int) else BRIDGE.max_bytes, own=own)
+
+
+def _without_categories(parcel: Parcel) -> Parcel:
+    return replace(parcel, about={k: v for k, v in parcel.about.items() if k != "categories"})
