@@ -42,9 +42,9 @@ class CalDav(Store):
         """Quiet, with one UID."""
         return events.prepare(key, data, self._way, uid)
 
-    def softened(self, prepared: Prepared) -> Prepared | None:
-        """Events of no length with one."""
-        return events.lengthened(prepared)
+    def softer(self, prepared: Prepared) -> Iterator[Prepared]:
+        """Events with an end behind their start; then without what other programs invented."""
+        return events.softer(prepared)
 
     def meaning_of(self, data: bytes) -> str:
         """What an event says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
@@ -14,7 +15,7 @@ from icalendar import Component
 from backupd.errors import ItemRefused
 from targets import quiet
 from targets.dav import meaning
-from targets.dav.lines import Block, cleaned, escaped, line, parse, serialize
+from targets.dav.lines import Block, Line, cleaned, escaped, folded, line, parse, serialize
 from targets.dav.meaning import Said
 from targets.dav.prepared import Prepared, derived_uid
 from targets.quiet import Way
@@ -30,6 +31,11 @@ _UNSAID = frozenset({
     "REQUEST-STATUS", "SEQUENCE", "VERSION", "ACKNOWLEDGED", "TZID", "RECURRENCE-ID",
 })  # fmt: skip
 """What servers write by themselves, or what is told in another way."""
+_TEXTS = frozenset({"SUMMARY", "DESCRIPTION", "LOCATION", "COMMENT", "CONTACT"})
+_WORDS = frozenset({
+    "CATEGORIES", "CLASS", "EXDATE", "GEO", "PRIORITY", "RDATE", "RRULE", "STATUS", "TRANSP", "URL",
+})  # fmt: skip
+_BARE = re.compile(r"(\\.)|([,;])")
 _DEFAULTS = {"CLASS": "PUBLIC", "TRANSP": "OPAQUE", "PRIORITY": "0"}
 _TELLING = {
     "CUTYPE": "INDIVIDUAL", "PARTSTAT": "NEEDS-ACTION", "ROLE": "REQ-PARTICIPANT", "CN": "",
@@ -58,23 +64,71 @@ def prepare(key: str, data: bytes, way: Way, uid: str = "") -> Prepared:
         notes.append(f"unreadable lines kept as text: {unreadable}")
     notes += _identify(calendar, key, uid)
     notes += quiet.silence([calendar], way)
+    _tidy(calendar)
     return _finished(calendar, notes)
 
 
-def lengthened(prepared: Prepared) -> Prepared | None:
-    """The item with events of no length made one minute long; None when it has none.
+def softer(prepared: Prepared) -> Iterator[Prepared]:
+    """Other forms of an item, for a server that refuses it as it is: each changes a little more.
 
-    For servers that insist on an end behind the start.
+    First events get an end that lies behind their start; then what only some programs understand
+    is left out.
     """
+    mended = _mended(prepared)
+    if mended is not None:
+        yield mended
+    (calendar,), _ = parse((mended or prepared).data)
+    if _plainer(calendar):
+        notes = (mended or prepared).notes
+        yield _finished(calendar, [*notes, "what the server does not understand left out"])
+
+
+def _mended(prepared: Prepared) -> Prepared | None:
+    """The item with exactly one end for each event, behind its start; None when all is well."""
     (calendar,), _ = parse(prepared.data)
     events = [each for each in calendar.blocks if each.name == "VEVENT"]
     parsed = read(prepared.data).walk("VEVENT")
-    short = [block for block, each in zip(events, parsed, strict=True) if _is_short(each)]
-    for each in short:
-        each.drop(lambda one: one.name in {"DTEND", "DURATION"})
-        each.add(line("DURATION", "PT1M"))
-    note = "made a minute long: the server takes no event without length"
-    return _finished(calendar, [*prepared.notes, note]) if short else None
+    notes = {_lengthen(block, each) for block, each in zip(events, parsed, strict=False)} - {""}
+    return _finished(calendar, [*prepared.notes, *sorted(notes)]) if notes else None
+
+
+def _lengthen(block: Block, event: Component) -> str:
+    """Mend the end of an event, in place; answers what was done, "" for nothing."""
+    if _is_short(event):
+        block.drop(lambda each: each.name in {"DTEND", "DURATION"})
+        if isinstance(_moment(event, "DTSTART"), datetime):
+            block.add(line("DURATION", "PT1M"))
+            return "made a minute long: the server takes no event without length"
+        return "an end that was no end left out"
+    if block.first("DTEND") and block.drop(lambda each: each.name == "DURATION"):
+        return "one of its two ends left out"
+    return ""
+
+
+def _plainer(block: Block) -> bool:
+    """Leave out what other programs invented, in place; answers whether there was any."""
+    before = len(block.inside)
+    block.inside = [x for x in block.inside if not x.name.startswith("X-") or _is_ours(x.name)]
+    changed = len(block.inside) != before
+    for each in block.lines:
+        changed |= _without_inventions(each)
+    for inner in block.blocks:
+        changed |= _plainer(inner)
+    return changed
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(("X-BACKUPD-", "X-NC-", "X-MICROSOFT-", "X-ALT-DESC"))
+
+
+def _without_inventions(each: Line) -> bool:
+    params = each.params
+    inventions = [name for name in params if name.startswith("X-") or name == "EMAIL"]
+    for name in inventions:
+        params.pop(name)
+    if inventions:
+        each.raw = line(each.name, each.value, params).raw
+    return bool(inventions)
 
 
 def read(data: bytes) -> Component:
@@ -103,6 +157,22 @@ def _finished(calendar: Block, notes: Sequence[str]) -> Prepared:
     data = serialize([calendar])
     uid = next((str(x["UID"]) for x in read(data).walk() if x.name in KINDS and "UID" in x), "")
     return Prepared(data, uid, tuple(notes), meaning_of(data))
+
+
+def _tidy(block: Block) -> None:
+    """Escape what texts must not hold bare: some servers drop all that stands behind a comma.
+
+    And leave out words without a value, which some servers refuse.
+    """
+    block.drop(lambda each: each.name in _WORDS and not each.value.strip())
+    for each in block.lines:
+        if each.name in _TEXTS:
+            value = each.value
+            mended = _BARE.sub(lambda found: found[1] or f"\\{found[2]}", value)
+            if mended != value:
+                each.raw = folded(f"{each.head}{mended}")
+    for inner in block.blocks:
+        _tidy(inner)
 
 
 def _one(calendars: Sequence[Block]) -> Block:
@@ -156,10 +226,10 @@ def _moment(component: Component, name: str) -> Any:
 def _end(event: Component) -> Any:
     """When it ends, however that is said."""
     start = _moment(event, "DTSTART")
-    if "DURATION" in event and start is not None:
-        return start + _moment(event, "DURATION")
     if "DTEND" in event or start is None:
         return _moment(event, "DTEND")
+    if "DURATION" in event:
+        return start + _moment(event, "DURATION")
     return start if isinstance(start, datetime) else start + timedelta(days=1)
 
 
@@ -172,10 +242,11 @@ def _statements(calendar: Component) -> Iterator[Said]:
 
 def _component(component: Component, where: str) -> Iterator[Said]:
     yield Said("BEGIN", where, "")
+    start = _moment(component, "DTSTART")
     for name, value in component.property_items(recursive=False):
         name = str(name).upper()  # noqa: PLW2901
         if name not in _UNSAID and name != "DTEND":
-            yield from (Said(name, where, each) for each in _values(name, value))
+            yield from (Said(name, where, each) for each in _values(name, value, start))
     if component.name == "VEVENT":
         yield Said("DTEND", where, _time(_end(component)))
     elif "DURATION" in component and component.name != "VALARM":
@@ -190,17 +261,17 @@ def _counts(inner: Component, said: Said) -> bool:
     return inner.name != "VALARM" or said.name in {"ACTION", "TRIGGER", "REPEAT"}
 
 
-def _values(name: str, value: Any) -> Iterator[str]:
-    for each in _plain(name, value):
+def _values(name: str, value: Any, start: Any) -> Iterator[str]:
+    for each in _plain(name, value, start):
         text = each.strip()
         if text and text != _DEFAULTS.get(name):
             yield f"{text}{_parameters(value)}"
 
 
-def _plain(name: str, value: Any) -> Iterator[str]:
+def _plain(name: str, value: Any, start: Any) -> Iterator[str]:
     """The value or values of a property in one spelling each."""
     if name in {"EXDATE", "RDATE"} and hasattr(value, "dts"):
-        yield from (_time(each.dt) for each in value.dts)
+        yield from (_time(_alike(each.dt, start)) for each in value.dts)
     elif name == "CATEGORIES" and hasattr(value, "cats"):
         yield from (str(each) for each in value.cats)
     elif isinstance(value, icalendar.vRecur):
@@ -213,7 +284,8 @@ def _plain(name: str, value: Any) -> Iterator[str]:
     elif isinstance(value, icalendar.vBinary):
         yield hashlib.sha256(value.to_ical()).hexdigest()
     elif isinstance(value, str):
-        yield "\n".join(each.rstrip() for each in str(value).splitlines())
+        text = re.sub(r'\\([",;:])', r"\1", str(value))
+        yield "\n".join(each.rstrip() for each in text.splitlines())
     else:
         yield value.to_ical().decode("utf-8", "replace")
 
@@ -222,8 +294,18 @@ _WEEKLY: list[tuple[str, list[str]]] = [("INTERVAL", ["1"]), ("WKST", ["MO"])]
 """Parts of a recurrence rule that say what goes without saying."""
 
 
+def _alike(when: Any, start: Any) -> Any:
+    """A day or moment in the form of the start: what is left out of a series may be told either way."""
+    if isinstance(when, tuple) or not isinstance(start, date):
+        return when
+    if isinstance(start, datetime) and not isinstance(when, datetime):
+        return datetime.combine(when, start.timetz())
+    timed = isinstance(when, datetime) and not isinstance(start, datetime)
+    return when.date() if timed else when
+
+
 def _rule(part: Any) -> str:
-    return _time(part) if isinstance(part, date) else str(part)
+    return _time(part) if isinstance(part, date) else str(part).lstrip("+")
 
 
 def _time(when: Any) -> str:

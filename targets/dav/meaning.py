@@ -13,7 +13,9 @@ from typing import NamedTuple
 _SHORT = 6
 _OURS = ("X-BACKUPD-", "X-ALT-DESC", "X-MICROSOFT-", "X-AB", "X-PHONETIC-", "X-FILE-AS")
 _DECORATION = "X-"
-"""Under this name all X- properties count together: a loss of them is told, but is no change."""
+"""Under this name all X- properties count together."""
+_ASIDE = frozenset({_DECORATION, "CATEGORIES"})
+"""Told when it was not kept, but no change of the item: some servers split a category at its comma."""
 
 
 class Said(NamedTuple):
@@ -35,12 +37,12 @@ def word(statements: Iterable[Said]) -> str:
             name, each = _DECORATION, each._replace(value=f"{name}:{each.value}")  # noqa: PLW2901
         found.setdefault(name, []).append(f"{each.where}\n{each.value}")
     marks = {name: _hash("\0".join(sorted(values))) for name, values in sorted(found.items())}
-    whole = _hash("\n".join(f"{name}={mark}" for name, mark in marks.items() if name != "X-"))
+    whole = _hash("\n".join(f"{name}={mark}" for name, mark in marks.items() if name not in _ASIDE))
     return f"{whole} {' '.join(f'{name}={mark[:_SHORT]}' for name, mark in marks.items())}"
 
 
 def same(one: str, other: str) -> bool:
-    """Whether two meanings are one, X- properties aside."""
+    """Whether two meanings are one, X- properties and categories aside."""
     return one.partition(" ")[0] == other.partition(" ")[0]
 
 

@@ -8,7 +8,8 @@ import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from dataclasses import replace
+from itertools import chain, islice
 from typing import IO, ClassVar
 from urllib.parse import unquote, urlsplit
 
@@ -70,6 +71,7 @@ class Store(ABC):
         self._lock = threading.Lock()
         self._shelves: Shelves | None = None
         self._made: dict[bytes, str] = {}
+        self._locks = [threading.Lock() for _ in range(64)]
 
     @abstractmethod
     def prepare(self, key: str, data: bytes, uid: str = "") -> Prepared:
@@ -87,9 +89,9 @@ class Store(ABC):
     def multiget(self) -> str:
         """The name of the REPORT that hands out many items."""
 
-    def softened(self, prepared: Prepared) -> Prepared | None:  # noqa: ARG002
-        """Another form of an item, for a server that refused it as it is."""
-        return None
+    def softer(self, prepared: Prepared) -> Iterator[Prepared]:  # noqa: ARG002
+        """Other forms of an item, for a server that refused it as it is."""
+        return iter(())
 
     def preflight(self) -> Iterator[Finding]:
         """Find the collections, and say what the server says of its room."""
@@ -193,13 +195,27 @@ class Store(ABC):
         self, folder: Collection, parcel: Parcel, ready: Prepared, there: frozenset[str] | None
     ) -> Put:
         url = child(folder.url, self._leaf(ready.uid))
+        with self._one_at_a_time(url):
+            return self._put_at(folder, url, parcel, ready, there)
+
+    def _one_at_a_time(self, url: str) -> threading.Lock:
+        """Namesakes wait for each other: not every server takes If-None-Match in one step."""
+        return self._locks[int.from_bytes(_key(url)) % len(self._locks)]
+
+    def _put_at(
+        self,
+        folder: Collection,
+        url: str,
+        parcel: Parcel,
+        ready: Prepared,
+        there: frozenset[str] | None,
+    ) -> Put:
         found = self._looked(folder, url, ready, there)
         if found is not None:
             return found
         answer = self._send(url, ready)
         if answer.status_code in _DONE:
-            self._remember(url, parcel.key)
-            return _put(url, ready)
+            return self._put_there(url, parcel, ready)
         if answer.status_code == _THERE:
             return self._met(folder, url, parcel, ready)
         return self._refused(folder, url, parcel, ready, answer)
@@ -209,22 +225,31 @@ class Store(ABC):
     ) -> Put | None:
         """The item when it is there already under our name, or under somebody else's."""
         if there is None or _leaf(url) in there:
-            held = self._meaning_at(url)
-            if held and meaning.same(held, ready.digest):
-                return _present(url, ready)
+            found = self._recognised(url, self._meaning_at(url), ready)
+            if found is not None:
+                return found
         if there is None or any(not _OUR_NAME.fullmatch(each) for each in there):
             other = self._by_uid(folder, ready.uid)
-            if other and meaning.same(self._meaning_at(other), ready.digest):
-                return _present(other, ready)
+            return self._recognised(other, self._meaning_at(other), ready) if other else None
         return None
+
+    def _recognised(self, url: str, held: str, ready: Prepared) -> Put | None:
+        """The item as it was put, or as it had to be put for this server, by its meaning."""
+        if not held or held == _UNREADABLE:
+            return None
+        if meaning.same(held, ready.digest):
+            return _present(url, ready)
+        forms = (each for each in self.softer(ready) if meaning.same(held, each.digest))
+        return next((_present(url, each) for each in forms), None)
 
     def _met(self, folder: Collection, url: str, parcel: Parcel, ready: Prepared) -> Put:
         """Something has our name: the item itself, a namesake of this run, or what a person changed."""
         held = self._meaning_at(url)
         if not held:
             return self._conflict(folder, parcel, ready, "")
-        if meaning.same(held, ready.digest):
-            return _present(url, ready)
+        found = self._recognised(url, held, ready)
+        if found is not None:
+            return found
         if self._made.get(_key(url), parcel.key) != parcel.key:
             return self._derived(folder, parcel, ready)
         told = meaning.differences(held, ready.digest)
@@ -242,9 +267,12 @@ class Store(ABC):
             other = self._other(folder, url, ready, answer)
             if other:
                 return self._conflict(folder, parcel, ready, other)
-            soft = self.softened(ready)
-            if soft is not None:
-                return self._again(url, parcel, soft)
+            for each in self.softer(ready):
+                again = self._send(url, each)
+                if again.status_code in _DONE:
+                    return self._put_there(url, parcel, each)
+                if again.status_code == _THERE:
+                    return self._met(folder, url, parcel, each)
         raise _refusal(self._http.host, answer)
 
     def _other(self, folder: Collection, url: str, ready: Prepared, answer: httpx.Response) -> str:
@@ -255,8 +283,9 @@ class Store(ABC):
 
     def _conflict(self, folder: Collection, parcel: Parcel, ready: Prepared, other: str) -> Put:
         other = other or self._by_uid(folder, ready.uid)
-        if other and meaning.same(self._meaning_at(other), ready.digest):
-            return _present(other, ready)
+        found = self._recognised(other, self._meaning_at(other), ready) if other else None
+        if found is not None:
+            return found
         if ready.uid == derived_uid(parcel.key):
             raise ItemRefused(
                 f"{self._http.host} has another item of this name.", reason="conflict"
@@ -267,21 +296,20 @@ class Store(ABC):
         """The item under a UID of its own, beside the one that has its UID."""
         other = self.prepare(parcel.key, ready.data, derived_uid(parcel.key))
         notes = (*ready.notes, "another item had its UID: it was given a new one")
-        return self._again(
-            child(folder.url, self._leaf(other.uid)),
-            parcel,
-            Prepared(other.data, other.uid, notes, other.digest),
-        )
+        url, other = child(folder.url, self._leaf(other.uid)), replace(other, notes=notes)
+        first = self._send(url, other)
+        for each in chain([other], self.softer(other)):
+            answer = first if each is other else self._send(url, each)
+            if answer.status_code in _DONE:
+                return self._put_there(url, parcel, each)
+            found = self._recognised(url, self._meaning_at(url), each)
+            if found is not None:
+                return found
+        raise _refusal(self._http.host, first)
 
-    def _again(self, url: str, parcel: Parcel, other: Prepared) -> Put:
-        """Put a repaired form, to which nothing is repaired any more."""
-        answer = self._send(url, other)
-        if answer.status_code == _THERE and meaning.same(self._meaning_at(url), other.digest):
-            return _present(url, other)
-        if answer.status_code not in _DONE:
-            raise _refusal(self._http.host, answer)
-        self._remember(url, parcel.key)
-        return _put(url, other)
+    def _put_there(self, url: str, parcel: Parcel, ready: Prepared) -> Put:
+        self._made[_key(url)] = parcel.key
+        return _put(url, ready)
 
     def _send(self, url: str, ready: Prepared) -> httpx.Response:
         kind = f"{self.media}; charset=utf-8"
@@ -299,9 +327,6 @@ class Store(ABC):
     def _leaf(self, uid: str) -> str:
         """The name of a resource: UIDs are long and hold odd characters."""
         return f"{hashlib.sha256(uid.encode('utf-8', 'replace')).hexdigest()[:40]}{self.suffix}"
-
-    def _remember(self, url: str, key: str) -> None:
-        self._made[_key(url)] = key
 
     # Proving
 
@@ -364,9 +389,9 @@ def _proof(claim: Claim, held: str) -> Proof:
 
 def _refusal(host: str, answer: httpx.Response) -> ItemRefused:
     said = xml.condition(answer.content)
-    named = f" ({said})" if said else ""
+    told = xml.explanation(answer.content) or said
     return ItemRefused(
-        f"{host} does not take the item: status {answer.status_code}{named}.",
+        f"{host} does not take the item: status {answer.status_code}{f' ({told})' if told else ''}.",
         hint="It is kept in the backup; import it by hand if it matters.",
         reason=said or f"status-{answer.status_code}",
     )

@@ -18,6 +18,7 @@ _PREFIXES = {
     "A": "urn:ietf:params:xml:ns:carddav",
 }
 _OK = 200
+_LONGEST = 150
 _CONTROLS = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 127, 65534, 65535))
 """What no XML document may hold, in whatever spelling."""
 
@@ -98,6 +99,15 @@ def conflict(data: bytes) -> str:
     return "" if found is None else (found.findtext(f".//{DAV}href") or "").strip()
 
 
+def explanation(data: bytes) -> str:
+    """What an error answer says to people, shortened; "" for nothing."""
+    found = _condition(data)
+    if found is None:
+        return ""
+    message = found.getparent().findtext("{http://sabredav.org/ns}message") or found.text or ""
+    return "".join(each for each in " ".join(message.split()) if each.isprintable())[:_LONGEST]
+
+
 def _condition(data: bytes) -> etree._Element | None:
     try:
         root = parsed(data)
@@ -105,8 +115,9 @@ def _condition(data: bytes) -> etree._Element | None:
         return None
     if root.tag != f"{DAV}error":
         return None
-    children = (each for each in root if isinstance(each.tag, str))
-    return next((x for x in children if etree.QName(x).namespace in _PREFIXES.values()), None)
+    children = [each for each in root if isinstance(each.tag, str)]
+    known = (x for x in children if etree.QName(x).namespace in _PREFIXES.values())
+    return next(known, next(iter(children), None))
 
 
 def _no_dav() -> UserError:

@@ -26,7 +26,6 @@ htpasswd_encryption = plain
 delay = 0
 [storage]
 filesystem_folder = {root}/collections
-_filesystem_fsync = False
 [rights]
 type = owner_only
 [web]
