@@ -68,9 +68,9 @@ def as_page(result: RestoreResult) -> str:
         result=result,
         verdict=verdict(result),
         total=sum(result.expected.values()),
-        states=STATES,
+        states=[state for state in STATES if result.states[state]],
         began=f"{datetime.fromtimestamp(result.began, UTC):%Y-%m-%d %H:%M} UTC",
-        span=f"{result.seconds:.0f} s, {result.proof_seconds:.0f} s of them reading back",
+        span=f"{result.seconds:.1f} s, {result.proof_seconds:.1f} s of them reading back",
         sample=filesize.decimal(READ_ALL),
         version=__version__,
     )
