@@ -201,8 +201,8 @@ class WebDav:
         answer = self._ask("MOVE", self._url(waiting), headers)
         if answer.status_code in DONE:
             return True
-        if answer.status_code == NOT_FOUND and self._arrived(place, parcel):
-            return True  # the answer to an earlier try was lost
+        if answer.status_code == NOT_FOUND and self._held(place) is not None:
+            return False  # probably ours: the answer to an earlier try was lost
         with suppress(BackupdError):
             self._http.request("DELETE", self._url(waiting))
         if answer.status_code in CANNOT_MOVE:
@@ -222,10 +222,6 @@ class WebDav:
             f"{parcel.path}: {self._http.host} answers {answer.status_code}.",
             reason=f"http-{answer.status_code}",
         )
-
-    def _arrived(self, place: paths.Place, parcel: Parcel) -> bool:
-        there = self._held(place)
-        return there is not None and there.size == parcel.size
 
     def _ask(
         self, method: str, url: str, headers: Mapping[str, str], content: Body | None = None
