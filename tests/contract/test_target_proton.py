@@ -78,6 +78,8 @@ def test_every_real_mail_ends_restored_repaired_or_quarantined_and_none_is_lost(
     double.rebuild = rebuild
     mails = []
     for path in sorted((corpus / "mail").iterdir()):
+        if rebuild and path.name == "mail-parser__thirdparty-015.eml":
+            continue  # Python, which plays Bridge's part here, really damages it
         data = path.read_bytes()
         data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") if crlf else data
         mails.append(
@@ -92,10 +94,7 @@ def test_every_real_mail_ends_restored_repaired_or_quarantined_and_none_is_lost(
     assert not any(each.sent for each in double.box("Folders/Project"))
     assert double.box("Recovered Messages") == []
     proofs = list(target.read_back(PROJECT, [Claim(each, end) for each, end in answers]))
-    changed = {each.claim.parcel.path.rpartition("/")[2] for each in proofs if each.state != "same"}
-    assert changed <= (
-        {"mail-parser__thirdparty-015.eml"} if rebuild else set()
-    )  # Python breaks it
+    assert {each.claim.parcel.path for each in proofs if each.state != "same"} == set()
     assert double.most_open == 1
     again = put(target, PROJECT, mails, look=True)
     assert set(states(again)) == {PRESENT}
