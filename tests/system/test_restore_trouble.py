@@ -1,0 +1,178 @@
+"""What goes wrong at a target on the bad day: a clear message, nothing lost, and the next run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mirrors import ADDRESS, MirrorMaker
+from servers.dovecot import Dovecot, dovecot
+
+from backupd.catalog import Catalog
+
+MESSAGES = 120
+
+CONFIG = """
+state_dir = "{folder}/state"
+[targets.new]
+type = "imap"
+host = "127.0.0.1"
+port = {port}
+username = "{user}"
+password_file = "{folder}/password"
+{more}
+"""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A mirror and a configuration; no source, no vault."""
+
+    folder: Path
+    server: Dovecot
+
+    def configure(self, user: str, more: str = "", password: str = "pw") -> None:
+        (self.folder / "password").write_text(password)
+        text = CONFIG.format(folder=self.folder, port=self.server.imaps, user=user, more=more)
+        (self.folder / "config.toml").write_text(text)
+
+    @property
+    def trusted(self) -> str:
+        return f'ca_file = "{self.server.cert}"'
+
+    def start(self, *more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "backupd", "--config", str(self.folder / "config.toml")]
+        return subprocess.Popen(
+            [*command, "restore", "--to", "new", *more], text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def restore(self, *more: str) -> tuple[int, str]:
+        """Exit code and all that was said."""
+        process = self.start(*more)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out + err
+
+    def result(self, code: int = 0) -> dict[str, Any]:
+        got, said = self.restore("--json")
+        assert got == code, said[-3000:]
+        return json.loads(said.splitlines()[0])["restore"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    folder = tmp_path_factory.mktemp("desk")
+    home = folder / "state/accounts/hand" / ADDRESS
+    home.mkdir(parents=True)
+    Catalog(home / "catalog.sqlite").close()
+    maker = MirrorMaker(home / "mirror")
+    inbox = maker.shelf("mail", "Inbox", special="inbox")
+    for number in range(MESSAGES):
+        body = hashlib.sha256(bytes(number)).hexdigest().encode() * 150
+        letter = b"Message-ID: <%d@x>\r\nSubject: %d\r\n\r\n%b\r\n" % (number, number, body)
+        maker.mail(inbox, letter, f"2025-01-01T00:{number // 60:02}:{number % 60:02}Z")
+    maker.finish()
+    with dovecot(quota="100M") as server:
+        yield Desk(folder, server)
+
+
+def test_a_wrong_password_is_told_and_the_right_one_goes_on(desk: Desk) -> None:
+    desk.configure("wrong", desk.trusted, password="not it")
+    code, said = desk.restore()
+    assert code == 1
+    assert "password" in said
+    assert "hint:" in said
+    assert "not it" not in said
+    desk.configure("wrong", desk.trusted)
+    assert desk.result()["states"] == {"restored": MESSAGES}
+
+
+def test_a_certificate_that_nobody_signed_is_refused_until_it_is_pinned(desk: Desk) -> None:
+    desk.configure("pinned")
+    code, said = desk.restore()
+    assert code == 2
+    assert "certificate" in said
+    assert "fingerprint" in said
+    desk.configure("pinned", f'fingerprint = "{"0" * 64}"')
+    code, said = desk.restore()
+    assert code == 2
+    assert "another certificate than the pinned one" in said
+    shown = hashlib.sha256(ssl.PEM_cert_to_DER_cert(desk.server.cert.read_text())).hexdigest()
+    desk.configure("pinned", f'fingerprint = "sha256:{shown}"')
+    assert desk.result()["proven"] == MESSAGES
+
+
+def test_a_server_that_goes_away_is_told_and_the_next_run_goes_on(desk: Desk) -> None:
+    desk.configure("gone", desk.trusted)
+    desk.server.stop()
+    code, said = desk.restore()
+    desk.server.start()
+    assert code == 75
+    assert "127.0.0.1" in said
+    assert desk.result()["proven"] == MESSAGES
+
+
+def test_a_server_that_restarts_in_the_middle_costs_no_message(desk: Desk) -> None:
+    desk.configure("restarted", desk.trusted)
+    timer = threading.Timer(1.2, desk.server.restart)
+    timer.start()
+    process = desk.start("--json")
+    out, _ = process.communicate(timeout=120)
+    timer.join()
+    assert process.returncode in {0, 75}, out
+    result = desk.result()
+    assert result["proven"] == MESSAGES
+    assert sum(result["states"].values()) == MESSAGES
+
+
+def test_a_full_mailbox_is_told_and_with_more_room_the_rest_follows(desk: Desk) -> None:
+    with dovecot(quota="500k") as small:
+        tight = Desk(desk.folder, small)
+        tight.configure("full", tight.trusted)
+        code, said = tight.restore()
+        assert code == 2
+        assert "full" in said
+        assert "Make room there, then run the same command again" in said
+        config = small.folder / "dovecot.conf"
+        config.write_text(config.read_text().replace("storage=500k", "storage=100M"))
+        small.restart()
+        result = tight.result()
+    assert result["states"]["present"] > 0
+    assert result["states"]["restored"] > 0
+    assert result["proven"] == MESSAGES
+
+
+def test_nobody_to_ask_and_no_password_names_the_ways_to_give_one(desk: Desk) -> None:
+    desk.configure("nobody", desk.trusted)
+    config = desk.folder / "config.toml"
+    config.write_text(
+        "\n".join(line for line in config.read_text().splitlines() if "password" not in line)
+    )
+    code, said = desk.restore()
+    assert code == 2
+    assert "has no password for mail" in said
+    assert "password_file" in said
+
+
+def test_two_restores_of_the_same_account_at_once_are_one_too_many(desk: Desk) -> None:
+    desk.configure("twice", desk.trusted)
+    first = desk.start("--json")
+    deadline, codes = time.monotonic() + 30, set()
+    while first.poll() is None and time.monotonic() < deadline:
+        code, said = desk.restore("--json")
+        codes.add(code)
+        if code == 75:
+            assert "is working on the restore of" in said
+    first.communicate()
+    assert codes <= {0, 75}
+    assert desk.result()["states"] == {"present": MESSAGES}
