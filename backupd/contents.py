@@ -38,6 +38,10 @@ URGENT = ("inbox", "sentitems", "drafts")
 """Mail that people need first to go on working."""
 
 
+CALLED = {"recoverableitemsdeletions": "Recoverable items"}
+"""Folders that their own program never shows, and whose names were not made for people."""
+
+
 def urgency(shelf: Shelf) -> tuple[int, str]:
     """Sorts collections: current mail, calendars and contacts, the rest of the mail, files."""
     if shelf.service is Service.MAIL:
@@ -91,7 +95,10 @@ class Contents:
         """Raises UserError for a folder that is no mirror, or of a newer format."""
         self.root = root
         self.described = _described(root)
-        names = {each["path"]: each["name"] for each in self.described["collections"]}
+        names = {
+            each["path"]: CALLED.get(each.get("special") or "", each["name"])
+            for each in self.described["collections"]
+        }
         self._shelves = {
             each["path"]: Shelf(
                 Service(each["service"]),
