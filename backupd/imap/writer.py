@@ -19,6 +19,8 @@ BATCH = 50
 BATCH_BYTES = 2 << 20
 LARGE = 1 << 20
 """From here on the server is asked before the bytes are sent: it may refuse the size."""
+HALVED = 4
+"""A refused command with fewer messages than this is taken apart at once."""
 WINDOW = 16
 """Commands on their way at once where a server takes one message a command."""
 
@@ -75,15 +77,16 @@ class Writer:
         self, messages: Sequence[Outgoing], group: Sequence[int], outcomes: list[Outcome | None]
     ) -> None:
         """One command for all; halves of it when it is refused, until the culprit stands alone."""
-        if len(group) == 1:
-            # After a refusal nothing is sent unasked: a server that lost count must not read
-            # the text of a message as commands.
-            outcomes[group[0]] = self._alone(messages[group[0]])
-            return
         answer = self._command([messages[each] for each in group])
         if answer.ok:
             for index, stored in zip(group, _stored(answer, len(group)), strict=True):
                 outcomes[index] = stored
+            return
+        if answer.status == "BAD" or len(group) < HALVED:
+            # Now nothing is sent unasked: a server that lost count must not read the text of a
+            # message as commands.
+            for index in group:
+                outcomes[index] = self._alone(messages[index])
             return
         middle = len(group) // 2
         self._together(messages, group[:middle], outcomes)

@@ -26,7 +26,7 @@ class Mailboxes:
     def of(self, session: Session, shelf: Shelf) -> str:
         """The mailbox of a collection; it is there afterwards. Raises UserError."""
         with self._lock:
-            path = self._layout.mailbox(shelf)
+            path = self._layout.mailbox(shelf) or ("Mail",)
             self._source_tells = self._source_tells or bool(shelf.special)
             if path not in self._made:
                 use = self._layout.use(shelf)

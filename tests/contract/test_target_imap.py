@@ -320,8 +320,7 @@ def _fill(server: Server, user: str) -> None:
     with target(server, user) as there:
         there.make_collection(where)
         with pytest.raises(UserError) as caught:
-            for each in there.put(where, loaded(pairs), look=False):
-                done.append(each)  # noqa: PERF402 - what came before the error counts
+            done.extend(there.put(where, loaded(pairs), look=False))
         assert caught.value.reason == "quota"
         assert user in str(caught.value)
         assert caught.value.hint
@@ -385,9 +384,11 @@ def test_a_pinned_certificate_needs_no_authority(server: Server, security: str) 
     wrong = {"fingerprint": pin[:-1] + ("0" if pin[-1] != "0" else "1"), "ca_file": None}
     asked: list[int] = []
     secret = lambda: str(asked.append(1))
-    with target(server, security=security, port=port, secret=secret, **wrong) as there:
-        with pytest.raises(UserError):
-            list(there.preflight())
+    with (
+        target(server, security=security, port=port, secret=secret, **wrong) as there,
+        pytest.raises(UserError),
+    ):
+        list(there.preflight())
     assert not asked, "the password was read although the certificate is not the right one"
 
 
@@ -395,9 +396,11 @@ def test_a_token_logs_in_and_an_expired_one_is_told(a_dovecot: Dovecot) -> None:
     with target(a_dovecot, auth="xoauth2", secret=lambda: a_dovecot.token("u1")) as there:
         assert next(there.preflight()).level == "ok"
     expired = lambda: a_dovecot.token("u1", lifetime=-60)
-    with target(a_dovecot, auth="xoauth2", secret=expired) as there:
-        with pytest.raises(AuthError, match="token") as caught:
-            list(there.preflight())
+    with (
+        target(a_dovecot, auth="xoauth2", secret=expired) as there,
+        pytest.raises(AuthError, match="token") as caught,
+    ):
+        list(there.preflight())
     assert "401" in str(caught.value) or "invalid" in str(caught.value).lower()
 
 
@@ -458,11 +461,13 @@ def swallowing(port: int, word: bytes) -> Iterator[int]:
 def test_what_the_server_took_before_the_line_broke_is_not_put_again(server: Server) -> None:
     where = shelf(MAIL, "Cut")
     bodies = [mail(n, "same" if n % 3 else f"{n}") for n in range(60)] + [mail(1, "same")] * 3
-    with swallowing(server.imap, b"APPENDUID") as port:
-        with target(server, security="plain", port=port) as there:
-            results = put(there, where, packed(where, bodies))
-            assert states(results) == {RESTORED: 63}
-            assert proofs(there, where, results) == {("same", ""): 63}
+    with (
+        swallowing(server.imap, b"APPENDUID") as port,
+        target(server, security="plain", port=port) as there,
+    ):
+        results = put(there, where, packed(where, bodies))
+        assert states(results) == {RESTORED: 63}
+        assert proofs(there, where, results) == {("same", ""): 63}
     assert sorted(each.data for each in held(server, "Cut")) == sorted(bodies)
 
 
