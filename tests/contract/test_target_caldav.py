@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterator
 from datetime import UTC
@@ -428,5 +429,6 @@ def test_a_server_that_goes_away_costs_no_item_twice() -> None:
         with pytest.raises(TransientError):
             done |= {each.key: put for each, put in answers}
         target.close()
+    gc.collect()
     assert 3 <= len(done) < 12
     assert {put.state for put in done.values()} == {"restored"}
