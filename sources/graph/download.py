@@ -18,10 +18,10 @@ import aiohttp
 from backupd.errors import ItemUnreadable
 from backupd.model import Facts, Item
 from backupd.ports import Draft, Fetched
+from backupd.quickxor import QuickXor
 from sources.graph.client import Call, Client, Json, check_framed
 from sources.graph.failures import Broken, Scope
 from sources.graph.filefacts import file_facts
-from sources.graph.quickxor import QuickXor
 
 STRETCH = 1 << 20
 """Bytes gathered before a thread hashes and writes them; smaller ones are written on the loop."""

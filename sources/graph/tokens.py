@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import json
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,7 +20,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import stamina
 
-from backupd.errors import AuthError, BackupdError, ConfigError, CutOff, Throttled, TransientError
+from backupd import assertion
+from backupd.errors import AuthError, BackupdError, CutOff, Throttled, TransientError
 from backupd.model import Service
 from sources.graph.failures import read_token_refusal
 
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 
 EARLY = 300.0
 """Seconds before its end at which a token is renewed; Microsoft's advice is five minutes."""
-
-ASSERTION_LIFE = 600
-"""Seconds a signed client assertion is valid; Entra accepts up to ten minutes."""
 
 LARGEST_ANSWER = 1 << 20
 """Bytes read from the token endpoint at most; a real answer has about 4 kB."""
@@ -228,7 +224,9 @@ class CertificateGrant:
             "grant_type": "client_credentials",
             "scope": self.scope,
             "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-            "client_assertion": self._assertion(),
+            "client_assertion": assertion.signed(
+                self.certificate, self.key, self.client_id, self.audience
+            ),
         }
 
     def keep(self, answer: Mapping[str, Any]) -> None:
@@ -237,38 +235,6 @@ class CertificateGrant:
     def retire(self) -> bool:
         """There is no other way in."""
         return False
-
-    def _assertion(self) -> str:
-        import jwt  # noqa: PLC0415 - cryptography costs 16 MB that a client secret does not need
-        from cryptography import x509  # noqa: PLC0415
-        from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
-            Encoding,
-            load_pem_private_key,
-        )
-
-        try:
-            certificate = x509.load_pem_x509_certificate(self.certificate.read_bytes())
-            key = load_pem_private_key(self.key.read_bytes(), password=None)
-        except (OSError, ValueError, TypeError) as error:
-            raise ConfigError(
-                f"Cannot read {self.certificate} and {self.key} as certificate and key.",
-                hint="Both must be unencrypted PEM files that the user running backupd may read.",
-            ) from error
-        thumbprint = hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
-        now = int(time.time())
-        return jwt.encode(
-            {
-                "aud": self.audience,
-                "iss": self.client_id,
-                "sub": self.client_id,
-                "jti": str(uuid.uuid4()),
-                "nbf": now,
-                "exp": now + ASSERTION_LIFE,
-            },
-            key,  # type: ignore[arg-type]  # any private key; PS256 refuses all but RSA
-            algorithm="PS256",
-            headers={"x5t#S256": base64.urlsafe_b64encode(thumbprint).rstrip(b"=").decode()},
-        )
 
 
 def app_grant(section: Microsoft365, endpoint: Endpoint) -> Grant:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sources.graph.quickxor import QuickXor
+from backupd.quickxor import QuickXor
 
 
 def by_definition(data: bytes) -> str:
