@@ -38,6 +38,7 @@ class Letter:
         repairs: short phrases, in the order in which they were made.
         leftover: a file name when `content` only stands for a mail that is too large: whoever
             puts the letter keeps the original under that name before (see `keep`).
+        author: what From says, in lower case.
     """
 
     content: IO[bytes]
@@ -45,6 +46,7 @@ class Letter:
     sha256: str
     repairs: tuple[str, ...] = ()
     leftover: str = ""
+    author: str = ""
 
     def __enter__(self) -> Self:
         return self
@@ -73,7 +75,7 @@ def prepare(parcel: Parcel, held: IO[bytes], rules: Rules) -> Letter:
     mend(head, parcel, rules)
     if _as_it_is(found, head, rules):
         held.seek(0)
-        return Letter(held, found.size, found.sha256)
+        return Letter(held, found.size, found.sha256, author=_author(head))
     mark = held.tell()
 
     def rest() -> Iterator[bytes]:
@@ -83,9 +85,9 @@ def prepare(parcel: Parcel, held: IO[bytes], rules: Rules) -> Letter:
     if not rules.max_bytes or found.size <= rules.max_bytes:
         letter = _written(head, body(head, rest, found, rules))
         if not rules.max_bytes or letter.size <= rules.max_bytes:
-            return letter
+            return replace(letter, author=_author(head))
         letter.content.close()
-    return _stub(head, rest(), found.size, parcel, rules)
+    return replace(_stub(head, rest(), found.size, parcel, rules), author=_author(head))
 
 
 def opened(content: IO[bytes]) -> tuple[Head, bytes] | None:
@@ -128,6 +130,11 @@ def _stub(head: Head, rest: Iterator[bytes], size: int, parcel: Parcel, rules: R
     )
     letter = _written(Head([], head.repairs), iter((stub(head, rest, size, limit, leftover),)))
     return replace(letter, leftover=leftover)
+
+
+def _author(head: Head) -> str:
+    there = head.first("From")
+    return there.text.lower() if there else ""
 
 
 def _as_it_is(found: Survey, head: Head, rules: Rules) -> bool:
