@@ -9,23 +9,27 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import io
+import quopri
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import vobject
 from icalendar.parser import Parameters
-from vobject.base import VObjectError
+from vobject.base import VObjectError, getLogicalLines
 
 from backupd.errors import ItemRefused
 from targets.dav import meaning
-from targets.dav.lines import Block, Line, cleaned, escaped, line, parse, serialize
+from targets.dav.lines import Block, Line, cleaned, escaped, folded, line, parse, serialize
 from targets.dav.meaning import Said
 from targets.dav.prepared import Prepared, derived_uid
 
 _HOSTILE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, VObjectError)  # fmt: skip
 _PICTURES = frozenset({"PHOTO", "LOGO", "SOUND", "KEY"})
 _STRUCTURED = frozenset({"N", "ADR", "ORG", "CATEGORIES", "NICKNAME", "GEO"})
+_TEXTS = frozenset({"FN", "NOTE", "TITLE", "ROLE", "LABEL", "AGENT", "SORT-STRING", "MAILER"})
+_ADDRESSES = frozenset({"URL", "SOURCE", "IMPP", "FBURL", "CALURI"})
+_BARE = re.compile(r"(\\.)|([,;])")
 _NO_YEAR = "1604"
 
 _LATER = {"GENDER", "ANNIVERSARY", "LANG", "RELATED", "XML", "CLIENTPIDMAP", "DEATHDATE", "BIRTHPLACE",
@@ -60,6 +64,7 @@ def prepare(key: str, data: bytes, uid: str = "") -> Prepared:
         notes.append("written anew as vCard 3.0")
     card.drop(lambda each: each.name == "VERSION")
     card.inside.insert(0, line("VERSION", "3.0"))
+    _tidy(card)
     notes += _completed(card, key, uid)
     written = serialize([card])
     return Prepared(written, _text(card, "UID"), tuple(notes), meaning_of(written))
@@ -76,14 +81,17 @@ def meaning_of(data: bytes) -> str:
 
 def _card(data: bytes) -> tuple[Block, list[str]]:
     """The one contact of a file; one of version 2.1 in the words of 3.0."""
-    if _is_old(data):
-        return _from_two(data), ["written anew as vCard 3.0"]
-    cards, unreadable = parse(data)
+    old = _is_old(data)
+    cards, unreadable = parse(_from_two(data) if old or b"QUOTED-PRINTABLE" in data else data)
     if not cards or any(each.name != "VCARD" for each in cards):
         raise ItemRefused("The item is no contact.", reason="broken")
     if len(cards) > 1:
         raise _several()
     notes = [f"unreadable lines kept as text: {unreadable}"] if unreadable else []
+    cards[0].inside = [_decoded(each) for each in cards[0].lines]
+    if old:
+        cards[0].inside = [_reescaped(each) for each in cards[0].lines]
+        notes.append("written anew as vCard 3.0")
     return cards[0], notes
 
 
@@ -94,53 +102,60 @@ def _is_old(data: bytes) -> bool:
 # vCard 2.1
 
 
-def _from_two(data: bytes) -> Block:
-    """Read by the library, which knows quoted-printable and parameters without names."""
+def _from_two(data: bytes) -> bytes:
+    """Its lines in one each: quoted letters go on behind a `=` at the end of a line."""
     try:
-        cards = _read(data.decode("utf-8", "replace"))
-        if len(cards) > 1:
-            raise _several()
-        return Block("VCARD", [made for each in cards[0].getChildren() for made in _modern(each)])
+        read = getLogicalLines(io.StringIO(data.decode("utf-8", "replace"), newline=None), True)
+        whole = [re.sub(r"=\r?\n", "", text) for text, _ in read]
+        return "\r\n".join(whole).encode("utf-8", "replace")
     except _HOSTILE as error:
         raise _broken(error) from error
 
 
-def _read(text: str) -> list[Any]:
-    try:
-        return list(vobject.readComponents(text, transform=False, allowQP=True))
-    except (
-        UnicodeDecodeError
-    ):  # quoted letters of the code page that old programs use without a word
-        text = text.replace("=QUOTED-PRINTABLE", "=QUOTED-PRINTABLE;CHARSET=windows-1252")
-        return list(vobject.readComponents(text, transform=False, allowQP=True))
-
-
-def _modern(old: Any) -> Iterator[Line]:
-    """A line of version 2.1 in the words of 3.0."""
-    if not hasattr(old, "value") or not isinstance(old.value, str):
-        return
-    name, params = str(old.name).upper(), Parameters()
-    kinds = [str(each).upper() for each in getattr(old, "singletonparams", [])]
-    encoded = {"BASE64", "B"} & {*kinds, *(x.upper() for x in old.params.get("ENCODING", []))}
-    kinds += [str(each).upper() for each in old.params.get("TYPE", [])]
-    kinds = [
-        each for each in kinds if each not in {"BASE64", "B", "QUOTED-PRINTABLE", "8BIT", "7BIT"}
-    ]
-    for other, values in old.params.items():
-        if other.upper() not in {"TYPE", "ENCODING", "CHARSET"}:
-            params[other] = [str(each) for each in values]
-    if encoded:
+def _decoded(old: Line) -> Line:
+    """A line without the encodings of version 2.1, which later cards are found to have too."""
+    if "ENCODING" not in old.head.upper():
+        return old
+    params = old.params
+    encoding = str(params.pop("ENCODING", "")).upper()
+    if encoding in {"B", "BASE64"}:
         params["ENCODING"] = "b"
-    if kinds:
-        params["TYPE"] = kinds
-    value = "".join(old.value.split()) if encoded else _escaped_again(name, old.value)
-    yield line(name, value, params, str(old.group or ""))
+        return line(old.name, "".join(old.value.split()), params, old.group)
+    charset = str(params.pop("CHARSET", "utf-8"))
+    if encoding != "QUOTED-PRINTABLE":
+        return line(old.name, old.value, params, old.group)
+    text = _letters(quopri.decodestring(old.value.encode("utf-8", "replace")), charset)
+    text = text.replace("\r\n", "\n").replace("\n", r"\n")
+    return line(old.name, text, params, old.group)
+
+
+def _reescaped(old: Line) -> Line:
+    """A line of version 2.1, which escapes nothing but semicolons, with the escapes of 3.0."""
+    params = old.params
+    params.pop("CHARSET", None)
+    if old.name in _PICTURES or old.name in _ADDRESSES:
+        return line(old.name, old.value, params, old.group)
+    return line(old.name, _escaped_again(old.name, old.value), params, old.group)
+
+
+def _letters(data: bytes, charset: str) -> str:
+    """Bytes as text: as they are said to be, else as old programs write them without a word."""
+    for each in (charset, "utf-8"):
+        try:
+            return data.decode(each)
+        except (LookupError, ValueError):
+            continue
+    return data.decode("cp1252", "replace")
 
 
 def _escaped_again(name: str, value: str) -> str:
-    r"""Version 2.1 escapes only the semicolon; what is structured keeps its semicolons."""
+    r"""What is structured keeps its semicolons; `\n` stands for a line break by now."""
     parts = re.split(r"(?<!\\);", value) if name in _STRUCTURED else [value]
-    return ";".join(escaped(each.replace(r"\;", ";").replace(r"\,", ",")) for each in parts)
+    plain = (re.sub(r"\\([;,n])", lambda found: _MEANT[found[1]], each) for each in parts)
+    return ";".join(escaped(each) for each in plain)
+
+
+_MEANT = {";": ";", ",": ",", "n": "\n"}
 
 
 # vCard 4.0
@@ -228,6 +243,23 @@ def _renamed(each: Line, name: str) -> Line:
 # What every contact must have
 
 
+def _tidy(card: Block) -> None:
+    """Escape what texts must not hold bare: some servers drop all that stands behind a comma.
+
+    In addresses, where nothing is escaped, it is written as %2C.
+    """
+    for each in card.lines:
+        value = each.value
+        if each.name in _TEXTS:
+            mended = _BARE.sub(lambda found: found[1] or f"\\{found[2]}", value)
+        elif each.name in _ADDRESSES:
+            mended = re.sub(r"\\([:,;])", r"\1", value).replace(",", "%2C")
+        else:
+            continue
+        if mended != value:
+            each.raw = folded(f"{each.head}{mended}")
+
+
 def _completed(card: Block, key: str, uid: str) -> list[str]:
     notes = []
     if uid or not _text(card, "UID"):
@@ -274,6 +306,10 @@ def _statements(card: Block) -> Iterator[Said]:
 
 def _texts(each: Line) -> Sequence[str]:
     return [_unescaped(each.value).strip()]
+
+
+def _address(each: Line) -> Sequence[str]:
+    return [_unescaped(each.value).strip().replace("%2C", ",").replace("%2c", ",")]
 
 
 def _set(each: Line) -> Sequence[str]:
@@ -335,5 +371,5 @@ def _broken(error: Exception) -> ItemRefused:
 
 _READERS: Mapping[str, Callable[[Line], Sequence[str]]] = {
     "N": _parts, "ADR": _parts, "ORG": _parts, "CATEGORIES": _set, "NICKNAME": _set,
-    "PHOTO": _bytes, "LOGO": _bytes, "SOUND": _bytes, "KEY": _bytes, "BDAY": _date,
+    "URL": _address, "SOURCE": _address, "IMPP": _address, "PHOTO": _bytes, "LOGO": _bytes, "SOUND": _bytes, "KEY": _bytes, "BDAY": _date,
 }  # fmt: skip

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from icalendar.parser import Contentline, Parameters
+from vobject.base import parseParams
 
 from backupd.errors import ItemRefused
 
@@ -51,7 +52,7 @@ class Line:
             raise ValueError(self.name)
         start = len(self.group) + 1 if self.group else 0
         _, params, _ = Contentline(head[start:]).parts()  # type: ignore[no-untyped-call]
-        return params
+        return _merged(params, head) if head.count("=") > len(params) else params
 
     @property
     def value(self) -> str:
@@ -90,6 +91,17 @@ class Block:
         """Put a property before the first component inside."""
         at = next((n for n, each in enumerate(self.inside) if isinstance(each, Block)), None)
         self.inside.insert(len(self.inside) if at is None else at, line)
+
+
+def _merged(params: Parameters, head: str) -> Parameters:
+    """Parameters that come several times, `TYPE=WORK;TYPE=PREF`, with all their values."""
+    found: dict[str, list[str]] = {}
+    for name, *values in parseParams(head[head.find(";") : -1]):
+        found.setdefault(name.upper(), []).extend(values)
+    for name, values in found.items():
+        if name in params and len(values) > 1:
+            params[name] = values
+    return params
 
 
 def unfolded(raw: bytes) -> str:
