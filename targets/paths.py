@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backupd import names
-from backupd.ports import REPAIRED, RESTORED, Parcel, Put, Shelf
+from backupd.ports import REPAIRED, RESTORED, Claim, Parcel, Proof, Put, Shelf
 
 LIMIT = 250
 """Bytes of one name: file systems take 255, Nextcloud's database 250."""
@@ -96,6 +96,17 @@ def beside(there: Place, parcel: Parcel) -> Place:
 def component(name: str, rules: Rules = ANY) -> str:
     """One name as a target takes it; different names stay different (save in their normal form)."""
     return names.shorten(_escaped(name, rules), LIMIT, mark=names.short_key(name)[:8])
+
+
+def proof(claim: Claim, size: int | None, digest: str | None, what: str = "") -> Proof:
+    """What a size and, for a deep claim, a SHA-256 say; -1 is a size that nobody knows."""
+    if size is None:
+        return Proof(claim, "missing", "is not there")
+    if size not in {claim.parcel.size, -1}:
+        return Proof(claim, "changed", f"{size} bytes instead of {claim.parcel.size}")
+    if claim.deep and digest != (claim.put.digest or claim.parcel.sha256):
+        return Proof(claim, "changed", "the content differs")
+    return Proof(claim, "same", what)
 
 
 def _components(true: Sequence[str], local: Sequence[str], rules: Rules) -> list[str]:

@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,16 @@ OLDEST = (1, 60)
 NO_FOLDER, NO_FILE, TEMPORARY, LIMIT_REACHED = 3, 4, 5, 8
 """Exit codes from rclone's documentation."""
 
+NO_FAULT = frozenset({0, NO_FOLDER, NO_FILE})
+
 CLAIMS = 500
 """Files that one rclone reads back."""
 
 BRIEF = ("--no-modtime", "--no-mimetype")
 """What would cost some storages a request for each file that is listed."""
+
+ONCE = ("--retries=1", "--low-level-retries=2")
+"""For questions whose answer may be no."""
 
 FRUITLESS = 3
 """Single files in a row that did not arrive, after which it is no matter of the file."""
@@ -186,15 +192,20 @@ class Rclone:
         self._program = Program(endpoint)
         self._staging = endpoint.state / "staging"
         self._fruitless = 0
+        self._worked = False
 
     def preflight(self) -> Iterator[Finding]:
         """Rclone is recent enough, the remote answers and has room."""
         version = ".".join(map(str, self._program.version()))
-        self._reach()
+        answer = self._listed()
+        if answer.code not in NO_FAULT:
+            raise self._trouble(answer, 0)
+        self._worked = True
         yield Finding("ok", self._remote, f"answers to rclone {version}")
         free = self._free()
-        if free is not None:
-            yield Finding("ok" if free > 0 else "error", self._remote, f"{free >> 20} MiB free")
+        if free < inf:
+            level = "ok" if free > 0 else "error"
+            yield Finding(level, self._remote, f"{int(free) >> 20} MiB free")
 
     def steps(self) -> Sequence[str]:
         """None: the remote was set up by `rclone config`."""
@@ -242,7 +253,8 @@ class Rclone:
             sizes = self._sizes([each.put.where for each in batch])
             hashes = self._hashes([each.put.where for each in batch if each.deep])
             for claim in batch:
-                yield _proof(claim, sizes.get(claim.put.where), hashes.get(claim.put.where))
+                path = claim.put.where
+                yield paths.proof(claim, sizes.get(path), hashes.get(path))
 
     def close(self) -> None:
         """Remove what is staged."""
@@ -287,6 +299,7 @@ class Rclone:
         verdicts = {line[2:]: line[0] for line in lines if line[1:2] == " "}
         if not set(verdicts.values()) & {SAME, OTHER, ABSENT}:
             raise self._trouble(answer, batch.size)
+        self._worked = True
         return verdicts
 
     def _copy(self, batch: Batch, only: list[str], how: str) -> dict[str, str]:
@@ -306,7 +319,7 @@ class Rclone:
     def _weigh(self, answer: Answer, batch: Batch, wanted: int, missing: int) -> None:
         """Raise when a failed copy is no matter of single items."""
         self._fruitless = self._fruitless + 1 if missing == wanted else 0
-        general = answer.code in {TEMPORARY, LIMIT_REACHED} or self._full(batch.size)
+        general = answer.code in {TEMPORARY, LIMIT_REACHED} or self._free() < batch.size
         if general or (self._fruitless and wanted > 1) or self._fruitless >= FRUITLESS:
             raise self._trouble(answer, batch.size)
 
@@ -319,7 +332,7 @@ class Rclone:
             sizes = {str(each["Path"]): int(each["Size"]) for each in listed}
         except (ValueError, LookupError, TypeError):
             sizes = {}
-        if answer.code not in {0, NO_FOLDER, NO_FILE} and not sizes:
+        if answer.code not in NO_FAULT and not sizes:
             raise self._trouble(answer, 0)
         return sizes
 
@@ -327,7 +340,7 @@ class Rclone:
         if not only:
             return {}
         answer = self._program.run("hashsum", "sha256", "--download", "--", self._remote, only=only)
-        if answer.code not in {0, NO_FOLDER, NO_FILE} and not answer.out:
+        if answer.code not in NO_FAULT and not answer.out:
             raise self._trouble(answer, 0)
         lines = answer.out.decode("utf-8", "replace").splitlines()
         pairs = (line.partition("  ") for line in lines)
@@ -337,32 +350,31 @@ class Rclone:
         glue = "" if self._remote.endswith((":", "/")) else "/"
         return f"{self._remote}{glue}{path}"
 
-    def _free(self) -> int | None:
-        """Bytes free, where the storage says so."""
-        answer = self._program.run("about", "--json", "--", self._remote)
+    def _free(self) -> float:
+        """Bytes free; without end where the storage does not say."""
+        answer = self._program.run("about", *ONCE, "--json", "--", self._remote)
         try:
             return int(json.loads(answer.out)["free"])
         except (ValueError, LookupError, TypeError):
-            return None
+            return inf
 
-    def _full(self, wanted: int) -> bool:
-        free = self._free()
-        return free is not None and free < wanted
-
-    def _reach(self) -> None:
-        """Raise unless the remote can be listed; a folder that is not there yet is no fault."""
-        answer = self._program.run("lsjson", *BRIEF, "--max-depth=1", "--", self._remote)
-        if answer.code not in {0, NO_FOLDER}:
-            raise self._trouble(answer, 0)
+    def _listed(self) -> Answer:
+        """List the remote itself; a folder that is not there yet is no fault."""
+        return self._program.run("lsjson", *ONCE, *BRIEF, "--max-depth=1", "--", self._remote)
 
     def _trouble(self, answer: Answer, wanted: int) -> BackupdError:
-        """What a failed run means, by its exit code and by what the storage says of its room."""
+        """What a failed run means: its exit code says little, so the storage is asked again.
+
+        rclone ends alike for a refused password and for a server that is away; what worked a
+        moment ago is taken to be away.
+        """
         told = f"rclone cannot work with {self._remote}: {answer.said()}."
-        if answer.code == TEMPORARY:
+        gone = self._worked and self._listed().code not in NO_FAULT
+        if gone or answer.code == TEMPORARY:
             return TransientError(
                 told, hint="Run the same restore again later: it goes on where it stopped."
             )
-        if wanted and self._full(wanted):
+        if self._free() < wanted:
             return UserError(
                 f"{self._remote} is full.",
                 hint="Make room there, then run the same restore again: it goes on where it stopped.",
@@ -373,16 +385,6 @@ class Rclone:
             hint=f"Try `rclone lsd {self._remote}` by hand; `rclone config` mends credentials.",
             reason="limit" if answer.code == LIMIT_REACHED else "rclone",
         )
-
-
-def _proof(claim: Claim, size: int | None, digest: str | None) -> Proof:
-    if size is None:
-        return Proof(claim, "missing", "is not there")
-    if size not in {claim.parcel.size, -1}:
-        return Proof(claim, "changed", f"{size} bytes instead of {claim.parcel.size}")
-    if claim.deep and digest != (claim.put.digest or claim.parcel.sha256):
-        return Proof(claim, "changed", "the content differs")
-    return Proof(claim, "same")
 
 
 def _notes(log: Any) -> dict[str, str]:

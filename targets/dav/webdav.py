@@ -44,6 +44,9 @@ CANNOT_MOVE = frozenset({NOT_ALLOWED, 501})
 NAMES = 100_000
 """Files whose presence is remembered, of some folders together."""
 
+TURNS = 64
+"""Locks that keep files apart whose names a server could take for the same."""
+
 REFUSALS = 25
 """Files refused in a row, none taken in between, after which it is no matter of the files."""
 
@@ -93,6 +96,7 @@ class WebDav:
         self._incoming_there = False
         self._listed: OrderedDict[str, dict[str, Held]] = OrderedDict()
         self._lock = threading.RLock()
+        self._turns = [threading.Lock() for _ in range(TURNS)]
         self._refusals = 0
 
     def preflight(self) -> Iterator[Finding]:
@@ -163,6 +167,11 @@ class WebDav:
 
     def _put(self, parcel: Parcel, held: IO[bytes]) -> Put:
         own = paths.place(parcel, self.rules)
+        with self._turns[hash(names.fold(own.path)) % len(self._turns)]:
+            return self._put_first(own, parcel, held)
+
+    def _put_first(self, own: paths.Place, parcel: Parcel, held: IO[bytes]) -> Put:
+        """Put a file at its own place, or beside another one there."""
         for place in (own, paths.beside(own, parcel)):
             there = self._listing(place.folder).get(place.leaf)
             if there is None:
@@ -265,14 +274,8 @@ class WebDav:
             folder, _, leaf = claim.put.where.rpartition("/")
             there = self._listing(folder, make=False).get(leaf)
             size, modified = (there.size, there.modified) if there else (None, None)
-            digest = claim.put.digest
-        if size is None:
-            return Proof(claim, "missing", "is not there")
-        if size != claim.parcel.size:
-            return Proof(claim, "changed", f"{size} bytes instead of {claim.parcel.size}")
-        if digest != claim.put.digest:
-            return Proof(claim, "changed", "the content differs")
-        return Proof(claim, "same", _date(claim.parcel, modified))
+            digest = ""
+        return paths.proof(claim, size, digest, _date(claim.parcel, modified))
 
     def _fetched(self, path: str) -> tuple[int | None, float | None, str]:
         size, hashed = 0, hashlib.sha256()

@@ -47,6 +47,7 @@ class Cutting:
         for each in (source, sink):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+            each.close()  # what is unread now makes a reset of it
 
 
 @contextmanager
