@@ -1,12 +1,13 @@
 """Composition of a restore: whose data, from where, to which target, with which ledger.
 
 Everything that a restore leaves on this machine lies in one folder, its desk:
-`<state>/restores/<source>/<account>/<target>/<account at the target>/` with the ledger, the
+`<state>/restores/<source>/<account>/<target>/<account at the target>~<mark>/` with the ledger, the
 reports and what was quarantined.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -111,8 +112,14 @@ def _section(name: str, raw: Mapping[str, object], settings: Mapping[str, str]) 
 
 
 def desk_of(state_dir: Path, held: Contents, where: Destination) -> Path:
-    """The folder of this restore, whatever the run or the snapshot."""
-    words = (held.source, held.address, where.identity, where.account)
+    """The folder of this restore, whatever the run or the snapshot. Raises ConfigError.
+
+    Its last part also tells where the target really is: a section that is pointed to another
+    server or mailbox begins a ledger of its own, since what the old one knows is not there.
+    """
+    address = targets.address(where.section, Request(where.account, state_dir))
+    mark = hashlib.sha256(address.encode()).hexdigest()[:8]
+    words = (held.source, held.address, where.identity, f"{where.account}~{mark}")
     return state_dir.joinpath("restores", *(names.component(word) for word in words))
 
 

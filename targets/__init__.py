@@ -14,7 +14,7 @@ from targets.composite import Composite
 from targets.endpoint import Endpoint
 from targets.presets import PROTOCOLS, STATUS, Ask, Request, endpoints, preset_of, presets
 
-__all__ = ["Ask", "Request", "about", "connect", "presets"]
+__all__ = ["Ask", "Request", "about", "address", "connect", "presets"]
 
 KINDS = {
     "folder": "targets.folder:Folder",
@@ -50,6 +50,18 @@ def connect(section: TargetSection, request: Request) -> Target:
             )
         parts[service] = _maker(endpoint.type)(endpoint)
     return Composite(section.name, parts, list(about(section)))
+
+
+def address(section: TargetSection, request: Request) -> str:
+    """Where the data of an account lands, in words that stay when passwords, ports or limits change.
+
+    Two sections with the same address lead to the same mailbox; a ledger is good for one address.
+    """
+    lines = [
+        f"{service} {each.type} {each.host} {each.url} {each.username} {each.remote} {each.path or ''}"
+        for service, each in endpoints(section, request).items()
+    ]
+    return "\n".join(sorted(lines))
 
 
 def _maker(kind: str) -> Callable[[Endpoint], Target]:

@@ -303,6 +303,8 @@ def _connecting(login: Login) -> Iterator[None]:
             hint="If it is the right server, name its authority with ca_file, or pin the certificate with fingerprint.",
             reason="certificate",
         ) from error
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+        raise TransientError(f"{place} ended the connection while it was made.") from error
     except ssl.SSLError as error:
         raise ConfigError(
             f"{place} does not speak TLS as configured: {error.reason or error}.",
@@ -340,19 +342,24 @@ def _connect(login: Login) -> imapclient.IMAPClient:
     return client
 
 
+class _Bearer:
+    """The XOAUTH2 exchange: the token, and an empty line after a refusal, which explains itself."""
+
+    def __init__(self, user: str, token: str) -> None:
+        self._answer = f"user={user}\x01auth=Bearer {token}\x01\x01".encode()
+        self.said = ""
+
+    def __call__(self, challenge: bytes) -> bytes:
+        self.said = words(challenge)
+        return b"" if challenge else self._answer
+
+
 def _log_in(client: imapclient.IMAPClient, login: Login) -> None:
-    secret, said = login.secret(), ""
-
-    def token(challenge: bytes) -> bytes:
-        nonlocal said
-        if challenge:  # why it was refused; an empty line lets the server end the exchange
-            said = words(challenge)
-            return b""
-        return f"user={login.username}\x01auth=Bearer {secret}\x01\x01".encode()
-
+    secret = login.secret()
+    bearer = _Bearer(login.username, secret)
     try:
         if login.auth == "xoauth2":
-            client.sasl_login("XOAUTH2", token)
+            client.sasl_login("XOAUTH2", bearer)
         elif b"AUTH=PLAIN" in client.capabilities():
             client.plain_login(login.username, secret)
         else:
@@ -361,23 +368,36 @@ def _log_in(client: imapclient.IMAPClient, login: Login) -> None:
         raise ConfigError(
             f"{login.name}: this server takes only ASCII in user names and passwords."
         ) from error
-    except imaplib.IMAP4.abort:
-        raise
     except IMAPClientError as error:
-        raise _refused(login, str(error), said) from error
+        _unless_it_ended(error)
+        raise _refused(login, _text(error), bearer.said) from error
+
+
+def _unless_it_ended(error: Exception) -> None:
+    """For imapclient it is a refusal too when the connection ends in the middle of it."""
+    for cause in (error, error.__context__):
+        if isinstance(cause, imaplib.IMAP4.abort):
+            raise cause from error
+
+
+def _text(error: Exception) -> str:
+    """What the server said; imaplib hands on bytes, imapclient their representation."""
+    said = getattr(error.__context__, "args", ()) or error.args
+    text = said[0] if said else ""
+    return words(text) if isinstance(text, bytes) else words(str(text).encode())
 
 
 def _refused(login: Login, text: str, said: str) -> BackupdError:
     code = _CODE.match(text)
     if code and code[1] in _BUSY:
-        return TransientError(f"{login.host} does not log us in now: {words(text.encode())}")
+        return TransientError(f"{login.host} does not log us in now: {text}")
     what = "token" if login.auth == "xoauth2" else "password"
     hint = (
         "Renew the token; it must be for this user and allow IMAP."
         if what == "token"
         else "Check both; many providers want an application password of its own for IMAP, or IMAP to be switched on."
     )
-    detail = said or words(text.encode())
+    detail = said or text
     return AuthError(
         f"{login.host} refuses the user name or {what} of {login.username}: {detail}",
         hint=hint,
