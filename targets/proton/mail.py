@@ -8,10 +8,13 @@ from dataclasses import replace
 from typing import IO
 
 from backupd.errors import ConfigError
+from backupd.imap.reader import uid_set
 from backupd.imap.session import Selected, Session
-from backupd.ports import Claim, Finding, Pace, Parcel, Proof, Put, Reader, Shelf
+from backupd.ports import PRESENT, Claim, Finding, Pace, Parcel, Proof, Put, Reader, Shelf
 from targets.endpoint import Endpoint
 from targets.imap.lane import Ticket
+from targets.imap.layout import Path
+from targets.imap.proof import AT_ONCE, place_of
 from targets.imap.target import Imap
 from targets.letters import BRIDGE, Letter, Rules, prepare
 from targets.proton import guide
@@ -42,7 +45,8 @@ class ProtonMail(Imap):
         patient = replace(endpoint, connections=1, quirks={**_MARKS, **endpoint.quirks})
         layout = Layout()
         super().__init__(patient, layout=layout, letters=self._letter, digest=Meaning)
-        self._boxes = Boxes(layout)
+        self._labels = layout
+        self._boxes: Boxes = Boxes(layout)
         self._bridge = _rules(endpoint)
         self._special: dict[tuple[str, ...], str] = {}
         self._junk = False
@@ -82,7 +86,11 @@ class ProtonMail(Imap):
         self._remember(shelf)
         if self._recovered is None:
             self._recovered = self._aside()
-        yield from super().put(shelf, items, look=look)
+        bare = Unlabelled(self._labels)
+        for parcel, end in super().put(shelf, items, look=look):
+            bare.take(parcel, end)
+            yield parcel, end
+        self._lanes[0].persistently(lambda session: bare.label(session, self._boxes))
         if grown := self._grown():
             log.warning("%s", guide.recovered(grown))
 
@@ -141,6 +149,33 @@ class ProtonMail(Imap):
         if self._recovered is None:
             return 0
         return max(0, (self._aside() or 0) - self._recovered)
+
+
+class Unlabelled:
+    """Messages that were there already: a run that was killed may not have labelled them yet.
+
+    A label that a message has is not given twice, so they are all labelled again.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._found: dict[tuple[str, Path], list[int]] = {}
+
+    def take(self, parcel: Parcel, end: Put) -> None:
+        """Remember a message that was there."""
+        if end.state != PRESENT:
+            return
+        mailbox, _, uid = place_of(end.where)
+        for path in self._layout.labels(parcel) if uid else ():
+            self._found.setdefault((mailbox, path), []).append(uid)
+
+    def label(self, session: Session, boxes: Boxes) -> None:
+        """Label them. Raises UserError when Proton takes no such label."""
+        for (mailbox, path), uids in self._found.items():
+            label = boxes.at(session, path)
+            session.select(mailbox)
+            for at in range(0, len(uids), AT_ONCE):
+                session.copy(uid_set(uids[at : at + AT_ONCE]), label)
 
 
 def _rules(endpoint: Endpoint) -> Rules:

@@ -117,8 +117,8 @@ class _Leaf:
     def _take(self, data: bytes, *, final: bool = False) -> None:
         if self._part.text:
             data = "".join(self._letters.decode(data, final).split()).encode("utf-8", "replace")
-        elif self._part.encoding not in {"base64", "quoted-printable"}:
-            data = data.translate(None, _ENDS)
+        else:
+            data = data.translate(None, _ENDS)  # whose they are is not the same in every encoding
         self._size += len(data)
         self._hash.update(data)
 

@@ -128,6 +128,16 @@ def test_categories_become_labels_and_flags_stay(double: Bridge, target: ProtonM
     assert [(each.state, each.what) for each in proofs] == [("same", "")] * 2
 
 
+def test_labels_that_a_killed_run_could_not_give_any_more_are_given_by_the_next_one(
+    double: Bridge, target: ProtonMail
+) -> None:
+    mails = some(PROJECT, 3, categories=["Red"])
+    put(target, PROJECT, mails)
+    double.boxes["Labels/Red"].held.popitem()
+    assert set(states(put(target, PROJECT, mails, look=True))) == {PRESENT}
+    assert len(double.box("Labels/Red")) == 3
+
+
 def test_names_that_collide_with_folders_or_labels_get_a_number_the_same_in_every_run(
     double: Bridge, tmp_path: Path
 ) -> None:
