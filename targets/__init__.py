@@ -28,14 +28,25 @@ KINDS = {
     "proton-calendar": "targets.proton:calendar",
     "proton-contacts": "targets.proton:contacts",
     "proton-files": "targets.proton:files",
+    "microsoft365-mail": "targets.microsoft365:mail",
+    "microsoft365-calendar": "targets.microsoft365:calendar",
+    "microsoft365-contacts": "targets.microsoft365:contacts",
+    "microsoft365-files": "targets.microsoft365:files",
 }
 """Who speaks a protocol; loaded when it is needed, for some bring much along."""
 
 TAKES = {
-    Service.MAIL: ("imap", "folder", "proton-mail"),
-    Service.CALENDAR: ("caldav", "folder", "proton-calendar"),
-    Service.CONTACTS: ("carddav", "folder", "proton-contacts"),
-    Service.FILES: ("webdav", "nextcloud", "rclone", "folder", "proton-files"),
+    Service.MAIL: ("imap", "folder", "proton-mail", "microsoft365-mail"),
+    Service.CALENDAR: ("caldav", "folder", "proton-calendar", "microsoft365-calendar"),
+    Service.CONTACTS: ("carddav", "folder", "proton-contacts", "microsoft365-contacts"),
+    Service.FILES: (
+        "webdav",
+        "nextcloud",
+        "rclone",
+        "folder",
+        "proton-files",
+        "microsoft365-files",
+    ),
 }
 
 

@@ -7,6 +7,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Application:
+    """What acts in a Microsoft tenant on behalf of nobody: its credentials, and where it uses them.
+
+    Attributes:
+        secret: reads the client secret when a token is asked for; raises ConfigError.
+        certificate: with `key` in place of the secret.
+    """
+
+    tenant_id: str
+    client_id: str
+    secret: Callable[[], str]
+    certificate: Path | None
+    key: Path | None
+    graph_url: str
+    login_url: str
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One protocol at one place for one account; complete, nothing left to fill in.
@@ -17,6 +35,7 @@ class Endpoint:
         secret: reads the password or the token when a connection is made; raises ConfigError.
         scheduling: how invitations are kept from leaving; see `targets/presets.toml`.
         state: a directory of this restore for what must outlive a run (quarantine, bundles).
+        app: who asks, at a target that knows applications instead of passwords.
         quirks: what a preset knows beyond this (`max_bytes`, `internaldate`, `chunked_url`, …).
     """
 
@@ -38,4 +57,5 @@ class Endpoint:
     remote: str = ""
     path: Path | None = None
     state: Path = Path()
+    app: Application | None = None
     quirks: Mapping[str, object] = field(default_factory=dict)

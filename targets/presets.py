@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 from backupd.config import Part, TargetSection, credential, read_secret
 from backupd.errors import ConfigError
 from backupd.model import Service
-from targets.endpoint import Endpoint
+from targets.endpoint import Application, Endpoint
 
 WORD = re.compile(r"\{([a-z_]+)\}")
 
@@ -143,8 +143,33 @@ def _endpoint(
         remote=_fill(said.get("remote", ""), values, section),
         path=_path(said.get("path"), values, section),
         state=request.state,
+        app=_application(section, request),
         quirks={word: _quirk(value, values) for word, value in said.items() if word not in KNOWN},
     )
+
+
+def _application(section: TargetSection, request: Request) -> Application | None:
+    """The application that a section names, if it names one."""
+    if section.tenant_id is None or section.client_id is None:
+        return None
+    name = f"targets.{section.name}.client_secret"
+
+    def secret() -> str:
+        what = f"the client secret of [targets.{section.name}]"
+        place = section.client_secret_file or credential(name)
+        if place:
+            return read_secret(place, what)
+        if request.ask:
+            return request.ask(what)
+        raise ConfigError(
+            f"[targets.{section.name}] has no client secret and no certificate.",
+            hint=f"Set client_secret_file (or certificate_file and key_file), or pass the systemd credential {name}.",
+        )
+
+    return Application(
+        section.tenant_id, section.client_id, secret, section.certificate_file, section.key_file,
+        section.graph_url, section.login_url,
+    )  # fmt: skip
 
 
 KNOWN = {*Part.model_fields, *NOTES}

@@ -1,0 +1,7 @@
+"""Microsoft 365, the same tenant or another one: mail by IMAP, everything else by Graph."""
+
+from __future__ import annotations
+
+from targets.microsoft365.mail import Mail as mail  # noqa: N813 - what `targets.KINDS` names
+
+__all__ = ["mail"]
