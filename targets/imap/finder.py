@@ -107,6 +107,7 @@ class Finder:
         self._uids = array("Q", (uids[each] for each in order))
         self._sizes = array("Q", (sizes[each] for each in order))
         self._ids = array("Q", (ids[each] for each in order))
+        self._by_id = array("Q")  # places in the order of ids, once somebody asks
         self._digests = bytearray(SHORT * len(order))
         self._state = bytearray(len(order))  # 1: digest known, 2: taken
 
@@ -126,16 +127,28 @@ class Finder:
             return [self._take(want, some) for want, some in zip(wants, places, strict=True)]
 
     def _candidates(self, want: Want) -> Iterator[int]:
-        low, high = 0, len(self._sizes)
-        if want.size is not None:
-            low = bisect_left(self._sizes, want.size - self._slack)
-            high = bisect_right(self._sizes, want.size + self._slack)
-        for place in range(low, high):
+        for place in self._near(want):
             # Both ids are clean and differ: other content. Anything less is decided by content.
             if not self._state[place] & 2 and not (
                 want.id and self._ids[place] not in {0, want.id}
             ):
                 yield place
+
+    def _near(self, want: Want) -> Iterator[int]:
+        """Places whose size fits, or, where no size is known, whose id does or is unclear."""
+        if want.size is not None:
+            low = bisect_left(self._sizes, want.size - self._slack)
+            yield from range(low, bisect_right(self._sizes, want.size + self._slack))
+            return
+        if not want.id:
+            yield from range(len(self._ids))
+            return
+        if len(self._by_id) != len(self._ids):
+            self._by_id = array("Q", sorted(range(len(self._ids)), key=self._ids.__getitem__))
+        for each in (0, want.id):
+            low = bisect_left(self._by_id, each, key=self._ids.__getitem__)
+            high = bisect_right(self._by_id, each, key=self._ids.__getitem__)
+            yield from self._by_id[low:high]
 
     def _learn(self, session: Session, places: Sequence[int]) -> None:
         opened = session.select(self._mailbox)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import stamina
 
 from backupd.errors import BackupdError, ItemRefused, TransientError, UserError
+from backupd.imap.connect import Login
 from backupd.imap.reader import Digest, uid_set
-from backupd.imap.session import Login, Selected, Session, open_session
+from backupd.imap.session import Selected, Session, open_session
 from backupd.imap.wire import Answer, Dropped
 from backupd.imap.writer import Outcome, Outgoing, Stored, Writer
 from backupd.ports import PRESENT, REPAIRED, RESTORED, Parcel, Put

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import IO
 
 from backupd.errors import IntegrityError, ItemError, ItemRefused
+from backupd.imap.connect import Login
 from backupd.imap.reader import Digest
-from backupd.imap.session import Login, Selected, Session
+from backupd.imap.session import Selected, Session
 from backupd.imap.writer import Outgoing
 from backupd.model import Service
 from backupd.ports import (

@@ -548,3 +548,25 @@ def test_examine_says_what_put_would_do(server: Server) -> None:
     assert [(each.state, each.why, each.digest) for each in told] == [
         (each.state, each.why, each.digest) for each in done
     ]
+
+
+def test_repaired_letters_are_found_again_when_their_addresses_are_worth_nothing(
+    server: Server,
+) -> None:
+    where = shelf(MAIL, "Moved")
+    bodies = [mail(n, "bare\nline feed") for n in range(5)] + [b"Subject: no id\n\nx\n"] * 2
+    pairs = packed(where, bodies)
+    for each, body in pairs:
+        each.about["message_id"] = (
+            f"<{body.split(b'Message-ID: <')[-1].split(b'>')[0].decode()}>"
+            if b"Message-ID" in body
+            else None
+        )  # type: ignore[index]
+    with target(server) as there:
+        results = put(there, where, pairs)
+        assert states(results) == {REPAIRED: 7}
+        lost = [
+            (each, Put(done.state, "Moved;1;1", done.why, done.digest)) for each, done in results
+        ]
+        more = [(pairs[-1][0], Put(REPAIRED, "Moved;1;1", digest=results[-1][1].digest))]
+        assert proofs(there, where, lost + more) == {("same", ""): 7, ("missing", ""): 1}
