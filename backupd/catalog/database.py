@@ -30,7 +30,7 @@ class Database:
             self._migrate(read_only=read_only)
         except DatabaseError as error:
             self._engine.dispose()
-            raise unusable(path, error) from error
+            raise unusable(path, error.orig) from error
         self._session = Session(self._engine, expire_on_commit=False, autoflush=False)
         self._changed = False
         self._stale: set[tuple[int, str]] = set()
@@ -55,7 +55,7 @@ class Database:
             self._session.commit()
         except DatabaseError as error:
             self._session.rollback()
-            raise as_disk_error(self.path, error) from error
+            raise as_disk_error(self.path, error, error.orig) from error
         except BaseException:
             self._session.rollback()
             raise

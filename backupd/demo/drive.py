@@ -157,6 +157,7 @@ class Drive:
         self._by_id = {self.item_id(ROOT): ROOT}
         self._below: dict[int, dict[str, DriveItem]] = {}
         self.locked = False
+        self.quota = 1 << 40
 
     def item_id(self, uid: int) -> str:
         """The id of an item; it stays when the item moves."""

@@ -51,6 +51,7 @@ def drive_json(call: Call, drive: Drive) -> Json:
     if isinstance(owner, Site):
         who = {"group": {"displayName": owner.name}}
     used = drive.size(drive.items[ROOT])
+    left = max(0, drive.quota - used)
     return {
         "id": drive.id,
         "driveType": drive.kind,
@@ -59,7 +60,7 @@ def drive_json(call: Call, drive: Drive) -> Json:
         "lastModifiedDateTime": stamp(EPOCH),
         "webUrl": f"https://{drive.host}/{drive.name}",
         "owner": who,
-        "quota": {"used": used, "total": 1 << 40, "remaining": (1 << 40) - used, "state": "normal"},
+        "quota": {"used": used, "total": drive.quota, "remaining": left, "state": "normal"},
     }
 
 

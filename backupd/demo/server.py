@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from backupd.demo.downloads import Downloads
     from backupd.demo.gateway import Gateway
     from backupd.demo.routes_login import Login
+    from backupd.demo.uploads import Uploads
 
 HOST = "127.0.0.1"
 _BODY_LIMIT = 256 * 1024 * 1024
@@ -32,11 +33,17 @@ class Server:
     """Runs the two doors. `start` returns when both listen; `stop` when nothing runs any more."""
 
     def __init__(
-        self, gateway: Gateway, login: Login, downloads: Downloads, control: Control
+        self,
+        gateway: Gateway,
+        login: Login,
+        downloads: Downloads,
+        uploads: Uploads,
+        control: Control,
     ) -> None:
         self._gateway = gateway
         self._login = login
         self._downloads = downloads
+        self._uploads = uploads
         self._control = control
         self._loop: asyncio.AbstractEventLoop
         self._thread: threading.Thread
@@ -63,8 +70,8 @@ class Server:
 
     async def _listen(self, port: int) -> tuple[int, int]:
         main = await self._site(self._front_door, port)
-        side = await self._site(self._downloads.serve, 0)
-        self._downloads.base = f"http://{HOST}:{side}"
+        side = await self._site(self._side_door, 0)
+        self._downloads.base = self._uploads.base = f"http://{HOST}:{side}"
         return main, side
 
     async def _site(self, handler: Callable[[web.Request], Any], port: int) -> int:
@@ -97,6 +104,11 @@ class Server:
             answer = self._control.handle(path.removeprefix("/_control/"), await request.read())
             return await wire.send(request, answer, None)
         return web.Response(status=HTTPStatus.NOT_FOUND)
+
+    async def _side_door(self, request: web.Request) -> web.StreamResponse:
+        if request.path.startswith("/up/"):
+            return await self._uploads.serve(request)
+        return await self._downloads.serve(request)
 
     async def _serve_login(self, request: web.Request, path: str) -> web.StreamResponse:
         form = {key: str(value) for key, value in (await request.post()).items()}

@@ -30,6 +30,7 @@ class Switches:
         resource_units: the budget of OneDrive and SharePoint per minute, in resource units.
         token_lifetime: seconds that an access token lives.
         download_lifetime: seconds that a download address lives.
+        upload_lifetime: seconds that an upload session lives.
         range_mode: `partial` (206), `whole` (200) or `unsatisfiable` (416) on a Range request.
         control_characters: JSON strings hold raw control characters where a name has them.
         device_code_auto: device codes are approved as soon as they are asked for.
@@ -56,6 +57,7 @@ class Switches:
     resource_units: int = 1_250
     token_lifetime: int = 3_600
     download_lifetime: float = 3_600.0
+    upload_lifetime: float = 3_600.0
     range_mode: str = "partial"
     control_characters: bool = True
     device_code_auto: bool = True

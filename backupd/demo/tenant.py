@@ -7,7 +7,7 @@ r"""A simulated Microsoft 365 tenant on the loopback interface: for the demo, an
         tenant.cut_off("licence_removed", "amelia")
         tenant.restore_service()
 
-It speaks the routes of Microsoft Graph that a backup reads, and the token endpoint of Entra ID,
+It speaks the routes of Microsoft Graph that a backup reads and a restore writes, and the token endpoint of Entra ID,
 with their habits: small pages, opaque cursors that expire, ids that change, throttling.
 """
 
@@ -27,6 +27,7 @@ from backupd.demo import (
     routes_mail,
     routes_people,
     routes_tasks,
+    routes_upload,
     routes_view,
 )
 from backupd.demo.content import Amount, populate
@@ -43,6 +44,7 @@ from backupd.demo.state import TenantState, Who
 from backupd.demo.switches import Switches
 from backupd.demo.throttle import Throttle
 from backupd.demo.tokens import CursorCodec, TokenMint
+from backupd.demo.uploads import Uploads
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -91,6 +93,7 @@ class SimulatedTenant:
         self.graph_url = self.login_url = self.download_url = ""
         self._port = port
         self._downloads = Downloads(self.switches, self.faults, self.log)
+        self._uploads = Uploads(self.switches, self.faults, self.log)
         populate(self.state, Amount(bulk=bulk_messages, **amount))
         self.state.baseline()
         self._server, self._login = self._assemble(str(seed).encode())
@@ -145,6 +148,10 @@ class SimulatedTenant:
         """Let every download address handed out so far expire."""
         self._downloads.expire()
 
+    def expire_uploads(self) -> None:
+        """Let every upload session under way end as it does after some days."""
+        self._uploads.expire()
+
     def approve_device(self, user_code: str, who: str = "") -> None:
         """Approve a device code as the person would in a browser."""
         self._login.approve_device(user_code, who)
@@ -183,17 +190,17 @@ class SimulatedTenant:
             mint,
             CursorCodec(secret),
             self.log,
-            router(),
+            router(self._uploads),
             Throttle(self.switches),
             self._downloads,
         )
         login = Login(self.state, self.switches, mint, self.cutoffs)
         control = Control(self.state, self.switches, self.faults, self.cutoffs, self.log)
-        return Server(gateway, login, self._downloads, control), login
+        return Server(gateway, login, self._downloads, self._uploads, control), login
 
 
-def router() -> Router:
-    """Every route that the tenant answers."""
+def router(uploads: Uploads | None = None) -> Router:
+    """Every route that the tenant answers; `uploads` serves the sessions that it hands out."""
     return Router(
         routes_mail.ROUTES,
         routes_calendar.ROUTES,
@@ -201,6 +208,7 @@ def router() -> Router:
         routes_tasks.ROUTES,
         routes_people.ROUTES,
         routes_files.ROUTES,
+        routes_upload.routes(uploads),
         routes_directory.ROUTES,
         {"POST $batch": _batch},
     )
