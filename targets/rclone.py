@@ -1,4 +1,4 @@
-"""Any storage that rclone knows, for files; the only module that starts rclone.
+"""Any storage that rclone knows, for files; by its own program.
 
 Items travel in batches: staged in a folder of ours under the names they get, compared with what is
 there, copied by one rclone. So the price of a process is paid once in a hundred files, and each
@@ -12,34 +12,24 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
-from pathlib import Path
-from typing import Any
 
 from backupd.errors import (
     BackupdError,
-    ConfigError,
     IntegrityError,
     ItemError,
     ItemRefused,
     TransientError,
     UserError,
 )
-from backupd.mirror import BUFFER
 from backupd.model import Service
 from backupd.ports import PRESENT, Claim, Finding, Pace, Parcel, Proof, Put, Reader, Shelf
 from targets import paths
 from targets.endpoint import Endpoint
+from targets.rclone_program import Answer, Program
 from targets.staging import Batch
-
-OLDEST = (1, 60)
-"""The version in Debian 12."""
 
 NO_FOLDER, NO_FILE, TEMPORARY, LIMIT_REACHED = 3, 4, 5, 8
 """Exit codes from rclone's documentation."""
@@ -58,15 +48,6 @@ ONCE = ("--retries=1", "--low-level-retries=2")
 FRUITLESS = 3
 """Single files in a row that did not arrive, after which it is no matter of the file."""
 
-NOTES = 64 << 10
-"""Bytes of rclone's log that are kept for a message."""
-
-PASSED_ON = (
-    "PATH", "HOME", "TMPDIR", "LANG", "XDG_CONFIG_HOME", "RCLONE_CONFIG", "SSL_CERT_FILE",
-    "SSL_CERT_DIR", "SSH_AUTH_SOCK", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "DBUS_SESSION_BUS_ADDRESS",
-)  # fmt: skip
-"""What rclone gets to see of our own environment."""
-
 RULES = paths.Rules(
     # rclone writes forbidden characters of a storage by these, and skips silently what it misreads
     forbidden="\u201b" + "".join(map(chr, range(0x2400, 0x2427))) + "\uff0e\uff0f"
@@ -74,105 +55,6 @@ RULES = paths.Rules(
 
 SAME, OTHER, ABSENT = "=", "*", "+"
 """What `rclone check --combined` says of a file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How a run of rclone ended; what it said is for people, by file where it named one."""
-
-    code: int
-    out: bytes
-    notes: Mapping[str, str]
-
-    def said(self, path: str = "") -> str:
-        """Its complaint about a file, or its last one."""
-        last = next(reversed([*self.notes.values()]), f"exit code {self.code}")
-        return self.notes.get(path, last)[:300]
-
-
-class Program:
-    """rclone with one configuration: argument lists in, exit codes out; secrets by environment."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-        self._binary = str(endpoint.quirks.get("binary", "rclone"))
-        config = endpoint.quirks.get("config")
-        self._options = [
-            "--use-json-log",
-            "--log-level=NOTICE",
-            "--stats=0",
-            "--ask-password=false",
-        ]
-        self._options += ["--contimeout=30s", f"--transfers={endpoint.connections}"]
-        self._options += [f"--config={config}"] if config else []
-
-    def version(self) -> tuple[int, ...]:
-        """Its version. Raises ConfigError when it is no rclone, or too old a one."""
-        try:
-            known = json.loads(self.run("rc", "--loopback", "core/version").out)["decomposed"]
-            version = tuple(int(part) for part in known)
-        except (ValueError, LookupError, TypeError):
-            version = ()
-        if version < OLDEST:
-            raise ConfigError(
-                f"{self._binary} is not an rclone that can be used: 1.60 or later is needed.",
-                hint="Install a current rclone; `rclone version` must answer.",
-                reason="no-rclone",
-            )
-        return version
-
-    def run(self, *arguments: str, only: Sequence[str] | None = None) -> Answer:
-        """Run it to its end; `only` are the files that it is to look at, one by one."""
-        with tempfile.TemporaryFile() as log, tempfile.NamedTemporaryFile() as listed:
-            command = [self._path(), *self._options]
-            if only is not None:
-                listed.write("".join(f"{each}\n" for each in only).encode())
-                listed.flush()
-                command += ["--no-traverse", f"--files-from-raw={listed.name}"]
-            done = subprocess.run(
-                [*command, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=self._environment(),
-                check=False,
-            )
-            return Answer(done.returncode, done.stdout, _notes(log))
-
-    def begins(self, address: str, whole: Path) -> bool:
-        """Whether what is at a remote is how `whole` begins: what a broken upload leaves behind."""
-        command = [self._path(), *self._options, "cat", "--", address]
-        with (
-            whole.open("rb") as ours,
-            subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=self._environment(),
-            ) as process,
-        ):
-            assert process.stdout is not None  # noqa: S101 - it is a pipe
-            while theirs := process.stdout.read(BUFFER):
-                if theirs != ours.read(len(theirs)):
-                    process.kill()
-                    return False
-        return process.returncode == 0
-
-    def _path(self) -> str:
-        found = shutil.which(self._binary)
-        if found is None:
-            raise ConfigError(
-                f"rclone was not found ({self._binary!r}).",
-                hint="Install it (Debian, Ubuntu: apt install rclone), then set up the remote by `rclone config`.",
-                reason="no-rclone",
-            )
-        return found
-
-    def _environment(self) -> dict[str, str]:
-        passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        secret = self._endpoint.secret()
-        return {**passed, "RCLONE_CONFIG_PASS": secret} if secret else passed
 
 
 class Rclone:
@@ -273,7 +155,7 @@ class Rclone:
         for path, (parcel, place) in batch.held.items():
             if verdicts.get(path) == SAME:
                 yield parcel, Put(PRESENT, path, digest=parcel.sha256)
-            elif path in trouble or path not in {*absent, *remnants}:
+            elif trouble.get(path) or path not in {*absent, *remnants}:
                 why = trouble.get(path, "rclone cannot compare it with what is there.")
                 yield (
                     parcel,
@@ -302,19 +184,35 @@ class Rclone:
         self._worked = True
         return verdicts
 
-    def _copy(self, batch: Batch, only: list[str], how: str) -> dict[str, str]:
-        """Copy staged files; what became of those that did not arrive, by path."""
+    def _copy(
+        self, batch: Batch, only: list[str], how: str, *, again: bool = True
+    ) -> dict[str, str]:
+        """Copy staged files, the failed ones twice; what became of those that did not arrive, by path.
+
+        rclone's own second try would take the half file of its first one for an existing file.
+        """
         if not only:
             return {}
-        answer = self._program.run("copy", how, "--", str(batch.root), self._remote, only=only)
+        copy = ["copy", how, "--retries=1", "--", str(batch.root)]
+        answer = self._program.run(*copy, self._remote, only=only)
         if answer.code == 0:
             self._fruitless = 0
             return {}
-        arrived = self._compare(batch, only)
-        missing = [path for path in only if arrived.get(path) != SAME]
+        verdicts = self._compare(batch, only)
+        missing = {path: answer.said(path) for path in only if verdicts.get(path) != SAME}
+        if again:
+            return missing | self._copy_again(batch, {p: verdicts.get(p, "") for p in missing})
         if missing:
             self._weigh(answer, batch, len(only), len(missing))
-        return {path: answer.said(path) for path in missing}
+        return missing
+
+    def _copy_again(self, batch: Batch, verdicts: Mapping[str, str]) -> dict[str, str]:
+        """Copy what did not arrive, or only in part; "" for each that then did."""
+        absent = [path for path, verdict in verdicts.items() if verdict == ABSENT]
+        broken = self._sorted(batch, verdicts)[0]
+        trouble = self._copy(batch, absent, "--ignore-existing", again=False)
+        trouble |= self._copy(batch, broken, "--ignore-times", again=False)
+        return {path: trouble.get(path, "") for path in (*absent, *broken)}
 
     def _weigh(self, answer: Answer, batch: Batch, wanted: int, missing: int) -> None:
         """Raise when a failed copy is no matter of single items."""
@@ -385,19 +283,3 @@ class Rclone:
             hint=f"Try `rclone lsd {self._remote}` by hand; `rclone config` mends credentials.",
             reason="limit" if answer.code == LIMIT_REACHED else "rclone",
         )
-
-
-def _notes(log: Any) -> dict[str, str]:
-    """The complaints of rclone by file, in their order; what is about no file stands under an empty name."""
-    log.seek(0, os.SEEK_END)
-    log.seek(max(0, log.tell() - NOTES))
-    notes: dict[str, str] = {}
-    for line in log.read().decode("utf-8", "replace").splitlines():
-        try:
-            said = json.loads(line)
-            name, message = str(said.get("object", "")), str(said["msg"])
-        except (ValueError, LookupError, AttributeError):
-            continue
-        notes.pop(name, None)
-        notes[name] = message.strip()
-    return notes
