@@ -23,6 +23,8 @@ FIELD = "Message-ID"
 HEAD = 1 << 18
 AT_ONCE = 100
 """Messages in one FETCH."""
+SLACK = 1 << 20
+"""A server that changes a size by as much tells nothing by it."""
 SHORT = 16
 """Bytes of a SHA-256 that are kept."""
 
@@ -135,8 +137,8 @@ class Finder:
                 yield place
 
     def _near(self, want: Want) -> Iterator[int]:
-        """Places whose size fits, or, where no size is known, whose id does or is unclear."""
-        if want.size is not None:
+        """Places whose size fits, or, where sizes tell nothing, whose id does or is unclear."""
+        if want.size is not None and self._slack < SLACK:
             low = bisect_left(self._sizes, want.size - self._slack)
             yield from range(low, bisect_right(self._sizes, want.size + self._slack))
             return

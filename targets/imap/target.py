@@ -93,6 +93,7 @@ class Imap:
         if limit := session.append_limit:
             yield Finding("ok", "size", f"messages up to {limit >> 20} MiB are taken")
         opened = session.select("INBOX", write=True)
+        session.unselect()
         if isinstance(opened, Selected) and opened.keywords is not None:
             yield Finding("warning", "categories", "the server keeps no keywords: categories are lost in the mailbox", "They stay in the backup.")  # fmt: skip
         if not session.can("UIDPLUS"):

@@ -489,6 +489,20 @@ def test_a_poor_server_gets_everything_too(capability: str) -> None:
         assert len(held(server, "Poor/und arm")) == 76
 
 
+def test_folders_lie_below_the_prefix_where_a_server_wants_it() -> None:
+    with dovecot(prefix="INBOX.") as server, target(server) as there:
+        inbox = shelf(MAIL, "Boîte", special="inbox")
+        homes = [inbox, shelf(MAIL, "Boîte", "A.B"), shelf(MAIL, "A.B"), shelf(MAIL, "C", "D"), shelf(MAIL, "Env", special="sentitems")]  # fmt: skip
+        wheres = []
+        for each in homes:
+            [(_, done)] = put(there, each, packed(each, [mail(1)]))
+            wheres.append(done.where.rsplit(";", 2)[0])
+        assert wheres[0] == "INBOX"
+        assert wheres[3:] == ["INBOX.C.D", "INBOX.Sent"]
+        assert len(set(wheres)) == len(wheres)
+        assert all(each.startswith("INBOX.A") for each in wheres[1:3])
+
+
 class Labelled(Folders):
     def labels(self, parcel: Parcel) -> tuple[tuple[str, ...], ...]:
         return tuple(("Labels", each) for each in parcel.about.get("categories", ()))

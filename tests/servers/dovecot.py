@@ -73,6 +73,7 @@ def dovecot(
     layout: str = "maildir",
     capability: str = "",
     special: bool = True,
+    prefix: str = "",
 ) -> Iterator[Dovecot]:
     """A server that runs until the block ends.
 
@@ -82,6 +83,7 @@ def dovecot(
         layout: how mail is stored: `maildir`, `sdbox` or `mdbox`.
         capability: all that it announces, to play a poor server; empty: what it can.
         special: whether there are special folders from the beginning.
+        prefix: where people's folders lie: `INBOX.` as Courier has it; then `.` is the delimiter.
     """
     need("dovecot", "/usr/lib/dovecot/imap", "openssl")
     with folder() as home, ExitStack() as life:
@@ -93,6 +95,7 @@ def dovecot(
             "home": home, "user": ordinary_user(), "group": _group(), "layout": layout, "quota": quota,
             "max_mail": max_mail, "imap": server.imap, "imaps": server.imaps,
             "mailboxes": "".join(_mailbox(name) for name in SPECIAL if special),
+            "namespace": f"separator = .\n  prefix = {prefix}" if prefix else "separator = /",
             "capability": f"imap_capability = {capability}" if capability else "",
         }  # fmt: skip
         (home / "dovecot.conf").write_text(text)
@@ -161,7 +164,7 @@ plugin {
 }
 namespace inbox {
   inbox = yes
-  separator = /
+  %(namespace)s
 %(mailboxes)s
 }
 service anvil {
