@@ -93,7 +93,7 @@ class WebDav:
         self._workers = endpoint.connections
         self._moves = not self.atomic and endpoint.quirks.get("move", True) is not False
         self._incoming = f".backupd-{names.short_key(f'{endpoint.name} {endpoint.state}')}"
-        self._incoming_there = False
+        self._incoming_there = self._to_be_swept = False
         self._listed: OrderedDict[str, dict[str, Held]] = OrderedDict()
         self._lock = threading.RLock()
         self._turns = [threading.Lock() for _ in range(TURNS)]
@@ -136,6 +136,7 @@ class WebDav:
     ) -> Iterator[tuple[Parcel, Put]]:
         """Put files, some at a time; see `backupd.ports.Target`."""
         self._listed.clear()
+        self._to_be_swept = not self.atomic  # a run that was killed may have left something, too
         return put_each(items, self._counted, self._workers)
 
     def read_back(self, shelf: Shelf, claims: Iterable[Claim]) -> Iterator[Proof]:  # noqa: ARG002
@@ -145,7 +146,7 @@ class WebDav:
 
     def close(self) -> None:
         """Remove the folder that files were sent to before they got their name."""
-        if self._incoming_there:
+        if self._to_be_swept:
             with suppress(BackupdError):
                 self._http.request("DELETE", self._url(self._incoming) + "/")
         self._http.close()

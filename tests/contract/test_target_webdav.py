@@ -137,6 +137,14 @@ def test_nothing_temporary_is_left_behind(served: Served) -> None:
     assert [each.name for each in served.files.iterdir() if each.name != ".DAV"] == ["Documents"]
 
 
+def test_what_a_killed_run_left_behind_is_gone_after_the_next(served: Served) -> None:
+    killed = served.target()
+    list(killed.put(DRIVE, loaded([file("a.txt", b"a")]), look=False))
+    killed._http.close()
+    assert states(put(served, file("a.txt", b"a"), look=True)) == {"present"}
+    assert [each.name for each in served.files.iterdir() if each.name != ".DAV"] == ["Documents"]
+
+
 def test_a_second_restore_without_a_ledger_puts_nothing(served: Served) -> None:
     first = put(served, *household())
     before = served.on_disk()
