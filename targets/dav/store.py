@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from backupd.errors import ItemError, ItemRefused, TransientError, UserError
+from backupd.errors import ItemError, ItemRefused, TransientError
 from backupd.model import Service
 from backupd.ports import (
     PRESENT,
@@ -34,8 +34,9 @@ from targets.dav import meaning, xml
 from targets.dav.discovery import Place, Wanted, find
 from targets.dav.http import Http, child
 from targets.dav.prepared import Prepared, derived_uid
+from targets.dav.readback import UNREADABLE, fetched, path_of, proof
 from targets.dav.shelves import Collection, Shelves
-from targets.dav.xml import DAV, asked, element, written
+from targets.dav.xml import DAV
 from targets.endpoint import Endpoint
 from targets.serial import put_each, spool
 
@@ -44,8 +45,6 @@ _THERE = 412
 _CONFLICT = frozenset({400, 403, 409, 412, 415, 422, 500})
 """With these servers say that they have the UID already, or do not like the item."""
 _AT_ONCE = 50
-_UNREADABLE = "?"
-"""The meaning of what cannot be read: equal to no other."""
 _LARGE = 64 << 10
 _FREE = f"{DAV}quota-available-bytes"
 _OUR_NAME = re.compile(r"[0-9a-f]{40}\.(ics|vcf)")
@@ -177,7 +176,7 @@ class Store(ABC):
         try:
             return self.meaning_of(answer.content)
         except ItemRefused:
-            return _UNREADABLE
+            return UNREADABLE
 
     # Putting
 
@@ -235,7 +234,7 @@ class Store(ABC):
 
     def _recognised(self, url: str, held: str, ready: Prepared) -> Put | None:
         """The item as it was put, or as it had to be put for this server, by its meaning."""
-        if not held or held == _UNREADABLE:
+        if not held or held == UNREADABLE:
             return None
         if meaning.same(held, ready.digest):
             return _present(url, ready)
@@ -331,10 +330,10 @@ class Store(ABC):
     # Proving
 
     def _proofs(self, claims: Sequence[Claim]) -> Iterator[Proof]:
-        held = self._fetched([each.put.where for each in claims])
+        held = fetched(self._http, self.multiget(), self.data, [each.put.where for each in claims])
         for each in claims:
-            found = held.get(_path(each.put.where))
-            yield _proof(each, self._meaning_or(found, each.put.where))
+            found = held.get(path_of(each.put.where))
+            yield proof(each, self._meaning_or(found, each.put.where))
 
     def _meaning_or(self, found: bytes | None, where: str) -> str:
         """The meaning of what a REPORT handed out; what it left out is asked for by itself."""
@@ -346,24 +345,6 @@ class Store(ABC):
         url = self._http.resolve(str(self._http.base), where) if where else None
         return self._meaning_at(url) if url else ""
 
-    def _fetched(self, urls: Sequence[str]) -> dict[str, bytes]:
-        """Many resources of one collection at once, as far as the server hands them out so."""
-        paths = [urlsplit(each).path for each in urls if each]
-        if not paths:
-            return {}
-        hrefs = [element(f"{DAV}href", each) for each in paths]
-        body = written(element(self.multiget(), asked([self.data]), *hrefs))
-        folder = self._http.resolve(str(self._http.base), paths[0].rpartition("/")[0] + "/")
-        try:
-            entries = self._http.report(folder or "", body) if folder else []
-        except (UserError, ItemRefused) as error:
-            if error.reason not in {"no-dav", "too-large"}:
-                raise
-            entries = []
-        return {
-            _path(x.href): x.props[self.data].encode() for x in entries if x.props.get(self.data)
-        }
-
 
 def _put(where: str, ready: Prepared) -> Put:
     state = REPAIRED if ready.notes else RESTORED
@@ -372,19 +353,6 @@ def _put(where: str, ready: Prepared) -> Put:
 
 def _present(where: str, ready: Prepared) -> Put:
     return Put(PRESENT, where, digest=ready.digest)
-
-
-def _proof(claim: Claim, held: str) -> Proof:
-    if not held:
-        return Proof(claim, "missing")
-    if not claim.put.digest or not claim.deep:
-        return Proof(claim, "same")
-    if held == _UNREADABLE:
-        return Proof(claim, "changed", "the item cannot be read")
-    told = meaning.differences(held, claim.put.digest)
-    if meaning.same(held, claim.put.digest):
-        return Proof(claim, "same", f"{told} were not kept as they were" if told else "")
-    return Proof(claim, "changed", told)
 
 
 def _refusal(host: str, answer: httpx.Response) -> ItemRefused:
@@ -401,10 +369,6 @@ def _leaf(href: str) -> str:
     return unquote(urlsplit(href).path.rpartition("/")[2])
 
 
-def _path(url: str) -> str:
-    return unquote(urlsplit(url).path)
-
-
 def _key(url: str) -> bytes:
     """A short stand-in for an address: a run may put a hundred thousand."""
-    return hashlib.sha256(_path(url).encode("utf-8", "replace")).digest()[:8]
+    return hashlib.sha256(path_of(url).encode("utf-8", "replace")).digest()[:8]

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 import re
 from collections.abc import Iterator
 from datetime import UTC
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
-import stamina
 from dateutil.rrule import rrulestr
 from graph_events import event, series
 from icalendar import Calendar
-from parcels import Checked, loaded, parcel, shelf
-from servers import radicale
+from parcels import Checked, parcel, shelf
 from servers.dav import SERVERS, Place, listed, place, put_all, states
-from servers.process import stop
 
-from backupd.errors import AuthError, TransientError, UserError
+from backupd.errors import AuthError
 from backupd.model import Service
 from backupd.ports import Claim, Parcel, Put, Shelf
 from sources.graph.ical import Attachment, event_to_ics
@@ -379,56 +374,3 @@ def test_a_calendar_of_the_same_name_is_used(there: Place, target: CalDav) -> No
         kind = {"Content-Type": "application/xml"}
         assert client.request("MKCALENDAR", made, content=body, headers=kind).status_code == 201
     assert target._known().take(calendar("my own")).url.endswith("/own/")
-
-
-# One server each
-
-
-def test_a_certificate_is_trusted_by_file_or_pin_and_by_nothing_else() -> None:
-    with radicale.running(encrypted=True) as server:
-        from ssl import PEM_cert_to_DER_cert  # noqa: PLC0415
-
-        from backupd import tls  # noqa: PLC0415
-
-        assert server.certificate is not None
-        pin = "sha256:" + tls.fingerprint_of(PEM_cert_to_DER_cert(server.certificate.read_text()))
-        base = Place("radicale", server.url, "", "", None)  # type: ignore[arg-type]
-        asked: list[str] = []
-
-        def secret() -> str:
-            asked.append("asked")
-            return "pw"
-
-        for trust, ends in (
-            ({}, "certificate"),
-            ({"fingerprint": "sha256:" + "0" * 64}, "certificate"),
-            ({"ca_file": server.certificate}, ""),
-            ({"fingerprint": pin}, ""),
-        ):
-            target = CalDav(base.endpoint("caldav", secret=secret, **trust))
-            if ends:
-                with pytest.raises(UserError) as caught:
-                    list(target.preflight())
-                assert caught.value.reason == ends
-                assert caught.value.hint
-            else:
-                assert list(target.preflight())
-            target.close()
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_server_that_goes_away_costs_no_item_twice() -> None:
-    where = calendar("Away")
-    pairs = [(parcel(where, f"{n}.ics", d), d) for n in range(12) for d in [ics(f"{n}@t")]]
-    with radicale.running() as server, stamina.set_testing(True, attempts=2):
-        base = Place("radicale", server.url, "", "", None)  # type: ignore[arg-type]
-        target = CalDav(base.endpoint("caldav"))
-        answers = target.put(where, loaded(pairs), look=False)
-        done = {each.key: put for each, put in islice(answers, 3)}
-        stop(server.process)  # type: ignore[arg-type]
-        with pytest.raises(TransientError):
-            done |= {each.key: put for each, put in answers}
-        target.close()
-    gc.collect()
-    assert 3 <= len(done) < 12
-    assert {put.state for put in done.values()} == {"restored"}
