@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 8
 """Connections that may fail in a row, with growing pauses between them (about a minute in all)."""
+TOGETHER = 2
+"""Lost connections after which the rest of a batch is put one by one."""
 HANGS = 3
 """So often may a single message end the connection before it is given up."""
 SETTLE = 1.0
@@ -112,11 +114,12 @@ class Delivery:
     def deliver(self, tickets: Sequence[Ticket]) -> Delivered:
         """Put a batch. Never raises BackupdError: it is part of the answer."""
         done = Delivered()
+        self._drops = 0
         try:
             waiting = list(self._not_present(tickets, done))
             while waiting:
                 # A message that makes the server hang up must not take others along.
-                batch = waiting if self._drops < 2 else waiting[:1]  # noqa: PLR2004
+                batch = waiting if self._drops < TOGETHER else waiting[:1]
                 settled = self._step(batch, done)
                 waiting = [each for each in waiting if id(each) not in settled]
         except BackupdError as error:
@@ -148,18 +151,21 @@ class Delivery:
         try:
             self._lane.persistently(self._begin)
             self._writer().append([each.outgoing for each in batch], outcomes)
-            self._drops = 0
         except Dropped as error:
             self._drops += 1
             log.info("%s", error)
             self._lane.close()
             time.sleep(SETTLE)
             self._recognise(batch, outcomes)
-            if self._drops >= HANGS + 2 and len(batch) == 1 and outcomes[0] is None:
-                self._drops = 0
-                done.results.append((batch[0].parcel, Put.failed(_hangs_up(batch[0]))))
+            if len(batch) == 1 and outcomes[0] is None and self._hangs_up(batch[0]):
+                done.results.append((batch[0].parcel, Put.failed(_hanging_up(batch[0]))))
                 return {id(batch[0])}
         return self._judge(batch, outcomes, done)
+
+    def _hangs_up(self, ticket: Ticket) -> bool:
+        """Whether a letter has ended the connection so often that it must be the letter's fault."""
+        self._again[ticket.parcel.path] += 1
+        return self._again[ticket.parcel.path] >= HANGS
 
     def _begin(self, session: Session) -> None:
         """Note where new messages begin, so that what is in doubt can be found later."""
@@ -300,7 +306,7 @@ class Delivery:
         return f"{self._to.mailbox};{place.validity};{place.uid}"
 
 
-def _hangs_up(ticket: Ticket) -> ItemRefused:
+def _hanging_up(ticket: Ticket) -> ItemRefused:
     return ItemRefused(
         f"{ticket.parcel.path}: the server ends the connection whenever it gets this message.",
         reason="hangs-up",

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import imaplib
 import re
-import socket
-import threading
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
 
 import pytest
+from imap_desk import (
+    MAIL,
+    RECEIVED,
+    Server,
+    held,
+    mail,
+    other_client,
+    packed,
+    proofs,
+    put,
+    states,
+    target,
+)
 from parcels import loaded, parcel, shelf
 from servers.cyrus import Cyrus, cyrus
 from servers.dovecot import Dovecot, dovecot
 
-from backupd import tls
-from backupd.errors import AuthError, ConfigError, TransientError, UserError
-from backupd.model import Service
-from backupd.ports import PRESENT, QUARANTINED, REPAIRED, RESTORED, Claim, Parcel, Put, Shelf
-from targets.endpoint import Endpoint
-from targets.imap import Folders, Imap, naming
-from targets.letters import Letter
-
-MAIL = Service.MAIL
-RECEIVED = "2021-03-04T05:06:07Z"
-Server = Dovecot | Cyrus
+from backupd.ports import PRESENT, QUARANTINED, REPAIRED, RESTORED, Parcel, Put
+from targets.imap import Folders, naming
 
 
 @pytest.fixture(scope="module")
@@ -49,84 +46,6 @@ def a_cyrus() -> Iterator[Cyrus]:
 @pytest.fixture(params=["dovecot", "cyrus"])
 def server(request: pytest.FixtureRequest) -> Server:
     found: Server = request.getfixturevalue(f"a_{request.param}")
-    return found
-
-
-@contextmanager
-def target(server: Server, user: str = "u1", **over: Any) -> Iterator[Imap]:
-    strategies = {word: over.pop(word) for word in ("layout", "letters") if word in over}
-    settings: dict[str, Any] = {
-        "name": "there", "type": "imap", "account": user, "host": server.host, "port": server.imaps,
-        "username": user, "secret": lambda: server.password, "ca_file": server.cert, **over,
-    }  # fmt: skip
-    made = Imap(Endpoint(**settings), **strategies)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-def mail(number: int, text: str = "", *, padding: int = 0) -> bytes:
-    return (
-        f"From: a@example.org\r\nTo: b@example.org\r\nDate: Thu, 4 Mar 2021 05:06:07 +0000\r\n"
-        f"Message-ID: <{number}@example.org>\r\nSubject: letter {number}\r\n\r\n{text}\r\n"
-    ).encode() + (b"0123456789" * 7 + b"\r\n") * (padding // 72)
-
-
-def packed(where: Shelf, bodies: Sequence[bytes], **about: Any) -> list[tuple[Parcel, bytes]]:
-    about = {"received": RECEIVED, "seen": True, **about}
-    return [(parcel(where, f"{n}.eml", body, about=about), body) for n, body in enumerate(bodies)]
-
-
-def put(there: Imap, where: Shelf, pairs: Sequence[tuple[Parcel, bytes]], look: bool = False) -> list[tuple[Parcel, Put]]:  # fmt: skip
-    there.make_collection(where)
-    return list(there.put(where, loaded(pairs), look=look))
-
-
-def states(results: Sequence[tuple[Parcel, Put]]) -> Counter[str]:
-    return Counter(each.state for _, each in results)
-
-
-def proofs(there: Imap, where: Shelf, results: Sequence[tuple[Parcel, Put]], deep: bool = True) -> Counter[tuple[str, str]]:  # fmt: skip
-    claims = [Claim(each, done, deep) for each, done in results]
-    return Counter((each.state, each.what) for each in there.read_back(where, claims))
-
-
-@dataclass(frozen=True)
-class Held:
-    data: bytes
-    flags: frozenset[str]
-    date: datetime
-
-
-@contextmanager
-def other_client(server: Server, user: str = "u1") -> Iterator[imaplib.IMAP4]:
-    client = imaplib.IMAP4(server.host, server.imap)
-    client.login(user, server.password)
-    try:
-        yield client
-    finally:
-        client.logout()
-
-
-def held(server: Server, where: str, user: str = "u1") -> list[Held]:
-    """What an independent client finds in a mailbox; `where` is the address of a put or a raw name."""
-    name = naming.encoded(where.rsplit(";", 2)[0]).decode()
-    with other_client(server, user) as client:
-        quoted = '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        answer, [count] = client.select(quoted, readonly=True)
-        assert answer == "OK", count
-        if count == b"0":
-            return []
-        _, parts = client.fetch("1:*", "(FLAGS INTERNALDATE BODY.PEEK[])")
-    found = []
-    for head, data in (each for each in parts if isinstance(each, tuple)):
-        flags = re.search(rb"FLAGS \(([^)]*)\)", head)
-        date = imaplib.Internaldate2tuple(head)
-        assert flags
-        assert date
-        when = datetime.fromtimestamp(time.mktime(date), UTC)
-        found.append(Held(data, frozenset(flags[1].decode().split()) - {"\\Recent"}, when))
     return found
 
 
@@ -267,43 +186,6 @@ def test_a_date_that_servers_refuse_is_left_out_and_told(server: Server) -> None
     assert all("date" in done.why for _, done in results)
 
 
-def test_a_message_that_is_too_large_costs_only_itself() -> None:
-    large = mail(1, padding=4 << 20)
-    with dovecot(max_mail="3M") as server, target(server) as there:
-        where = shelf(MAIL, "Large")
-        results = put(there, where, packed(where, [mail(0), large, mail(2)]))
-        assert [done.state for _, done in sorted(results, key=lambda r: r[0].path)] == [
-            RESTORED, QUARANTINED, RESTORED,
-        ]  # fmt: skip
-        assert len(held(server, "Large")) == 2
-
-
-def test_what_the_server_says_is_too_large_is_not_sent(a_cyrus: Cyrus) -> None:
-    with target(a_cyrus) as there:
-        where = shelf(MAIL, "Large")
-        results = put(there, where, packed(where, [mail(0), mail(1, padding=4 << 20), mail(2)]))
-        assert states(results) == {RESTORED: 2, QUARANTINED: 1}
-        assert any("takes 3145728" in done.why for _, done in results)
-
-
-def _as_it_is(_: Parcel, content: IO[bytes]) -> Letter:
-    data = content.read()
-    content.seek(0)
-    return Letter(content, len(data), hashlib.sha256(data).hexdigest())
-
-
-def test_one_bad_message_does_not_take_its_batch_along(a_cyrus: Cyrus) -> None:
-    where = shelf(MAIL, "Bad")
-    bodies = [mail(n) for n in range(40)]
-    bodies[17] = mail(17, "nul \0 here")
-    with target(a_cyrus, letters=_as_it_is) as there:
-        results = put(there, where, packed(where, bodies))
-    assert states(results) == {RESTORED: 39, QUARANTINED: 1}
-    [why] = [done.why for _, done in results if done.state == QUARANTINED]
-    assert "NUL" in why
-    assert sorted(each.data for each in held(a_cyrus, "Bad")) == sorted(bodies[:17] + bodies[18:])
-
-
 def test_commands_inside_a_message_stay_text(server: Server) -> None:
     where = shelf(MAIL, "Commands")
     bodies = [mail(n, "B3 LOGOUT\r\nB4 DELETE INBOX\r\n{5}\r\n+ OK\r\n)") for n in range(5)]
@@ -312,163 +194,11 @@ def test_commands_inside_a_message_stay_text(server: Server) -> None:
     assert sorted(each.data for each in held(server, "Commands")) == bodies
 
 
-def _fill(server: Server, user: str) -> None:
-    """A mailbox that is full after a part of what comes, and whole afterwards as far as it was told."""
-    where = shelf(MAIL, "Full")
-    pairs = packed(where, [mail(n, padding=20_000) for n in range(250)])
-    done: list[tuple[Parcel, Put]] = []
-    with target(server, user) as there:
-        there.make_collection(where)
-        with pytest.raises(UserError) as caught:
-            done.extend(there.put(where, loaded(pairs), look=False))
-        assert caught.value.reason == "quota"
-        assert user in str(caught.value)
-        assert caught.value.hint
-        assert 0 < len(done) < 250
-        assert proofs(there, where, done) == {("same", ""): len(done)}
-    assert len(held(server, done[0][1].where, user)) == len(done)
-
-
-def test_a_full_mailbox_ends_the_run_and_what_was_put_is_known() -> None:
-    with dovecot(quota="1M") as server:
-        _fill(server, "u1")
-
-
-def test_a_full_mailbox_ends_the_run_on_cyrus_too(a_cyrus: Cyrus) -> None:
-    with target(a_cyrus, "u3") as there:
-        list(there.preflight())
-    with other_client(a_cyrus, "admin") as admin:
-        assert admin.setquota("user/u3", "(STORAGE 900)")[0] == "OK"
-    _fill(a_cyrus, "u3")
-
-
 def test_preflight_tells_quota_and_limits(server: Server) -> None:
     with target(server) as there:
         found = {each.subject: each for each in there.preflight()}
     assert {each.level for each in found.values()} == {"ok"}
     assert "free" in found["quota"].message
-
-
-@pytest.mark.parametrize(
-    ("over", "error", "reason"),
-    [
-        ({"secret": lambda: "wrong"}, AuthError, "credential"),
-        ({"secret": lambda: "пароль"}, AuthError, "credential"),
-        ({"ca_file": None}, UserError, "certificate"),
-        ({"fingerprint": "00" * 32}, UserError, "certificate"),
-        ({"host": "localhost.invalid", "security": "plain"}, ConfigError, None),
-        ({"security": "starttls"}, TransientError, None),  # to a port that speaks TLS at once
-        ({"port": 1}, TransientError, None),
-    ],
-)
-def test_what_is_wrong_with_a_connection_is_told(
-    server: Server, over: dict[str, Any], error: type[UserError], reason: str | None
-) -> None:
-    quick = {"quirks": {"timeout": 2}}
-    with target(server, **quick, **over) as there, pytest.raises(error) as caught:
-        list(there.preflight())
-    assert reason in {None, caught.value.reason}
-    assert caught.value.hint
-    assert "wrong" not in str(caught.value)
-
-
-@pytest.mark.parametrize("security", ["tls", "starttls"])
-def test_a_pinned_certificate_needs_no_authority(server: Server, security: str) -> None:
-    with socket.create_connection((server.host, server.imaps)) as raw:
-        context = tls.context(None, "x")
-        with context.wrap_socket(raw, server_hostname="other.example") as shown:
-            pin = tls.fingerprint_of(shown.getpeercert(binary_form=True) or b"")
-    port = server.imaps if security == "tls" else server.imap
-    with target(server, ca_file=None, fingerprint=pin, security=security, port=port) as there:
-        assert next(each.level for each in there.preflight()) == "ok"
-    wrong = {"fingerprint": pin[:-1] + ("0" if pin[-1] != "0" else "1"), "ca_file": None}
-    asked: list[int] = []
-    secret = lambda: str(asked.append(1))
-    with (
-        target(server, security=security, port=port, secret=secret, **wrong) as there,
-        pytest.raises(UserError),
-    ):
-        list(there.preflight())
-    assert not asked, "the password was read although the certificate is not the right one"
-
-
-def test_a_token_logs_in_and_an_expired_one_is_told(a_dovecot: Dovecot) -> None:
-    with target(a_dovecot, auth="xoauth2", secret=lambda: a_dovecot.token("u1")) as there:
-        assert next(there.preflight()).level == "ok"
-    expired = lambda: a_dovecot.token("u1", lifetime=-60)
-    with (
-        target(a_dovecot, auth="xoauth2", secret=expired) as there,
-        pytest.raises(AuthError, match="token") as caught,
-    ):
-        list(there.preflight())
-    assert "401" in str(caught.value) or "invalid" in str(caught.value).lower()
-
-
-def test_a_server_that_restarts_gets_everything_once(server: Server) -> None:
-    where = shelf(MAIL, "Restarted")
-    bodies = [mail(n, padding=3000) for n in range(260)]
-    pairs = packed(where, bodies)
-
-    def items() -> Iterator[Any]:
-        for number, each in enumerate(loaded(pairs)):
-            if number == 130:
-                server.stop()
-                threading.Timer(0.5, server.start).start()
-            yield each
-
-    with target(server) as there:
-        there.make_collection(where)
-        results = list(there.put(where, items(), look=False))
-        assert states(results) == {RESTORED: 260}
-        assert proofs(there, where, results) == {("same", ""): 260}
-    assert sorted(each.data for each in held(server, "Restarted")) == sorted(bodies)
-
-
-@contextmanager
-def swallowing(port: int, word: bytes) -> Iterator[int]:
-    """A way to a server that is cut once, just when the server's answer with this word comes by."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    done = threading.Event()
-
-    def pump(source: socket.socket, sink: socket.socket, *, answers: bool) -> None:
-        with suppress(OSError):
-            while data := source.recv(1 << 16):
-                if answers and word in data and not done.is_set():
-                    done.set()
-                    break
-                sink.sendall(data)
-        for each in (source, sink):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                to = socket.create_connection(("127.0.0.1", port))
-                for pair, answers in (((client, to), False), ((to, client), True)):
-                    threading.Thread(target=pump, args=pair, kwargs={"answers": answers}, daemon=True).start()  # fmt: skip
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield listener.getsockname()[1]
-        assert done.is_set()
-    finally:
-        listener.close()
-
-
-def test_what_the_server_took_before_the_line_broke_is_not_put_again(server: Server) -> None:
-    where = shelf(MAIL, "Cut")
-    bodies = [mail(n, "same" if n % 3 else f"{n}") for n in range(60)] + [mail(1, "same")] * 3
-    with (
-        swallowing(server.imap, b"APPENDUID") as port,
-        target(server, security="plain", port=port) as there,
-    ):
-        results = put(there, where, packed(where, bodies))
-        assert states(results) == {RESTORED: 63}
-        assert proofs(there, where, results) == {("same", ""): 63}
-    assert sorted(each.data for each in held(server, "Cut")) == sorted(bodies)
 
 
 POOR = "IMAP4rev1"
@@ -534,23 +264,6 @@ def test_what_was_deleted_or_moved_since_is_told(server: Server) -> None:
         assert proofs(there, where, moved) == {("same", ""): 5, ("missing", ""): 1}
         gone = [(each, Put(RESTORED, "Nowhere;1;7", digest=done.digest)) for each, done in results]
         assert proofs(there, where, gone) == {("missing", "its folder is gone"): 6}
-
-
-def test_a_folder_that_vanishes_is_created_again(server: Server) -> None:
-    where = shelf(MAIL, "Vanishing")
-
-    def items(pairs: Sequence[tuple[Parcel, bytes]]) -> Iterator[Any]:
-        for number, each in enumerate(loaded(pairs)):
-            if number == 1:
-                with other_client(server) as client:
-                    client.delete("Vanishing")
-            yield each
-
-    with target(server) as there:
-        there.make_collection(where)
-        pairs = packed(where, [mail(n) for n in range(3)])
-        assert states(list(there.put(where, items(pairs), look=False))) == {RESTORED: 3}
-    assert len(held(server, "Vanishing")) == 3
 
 
 def test_examine_says_what_put_would_do(server: Server) -> None:
