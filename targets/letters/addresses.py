@@ -10,11 +10,16 @@ from __future__ import annotations
 import re
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_CHARSET = r"(?:utf-8|us-ascii|iso-8859-\d+|windows-125\d|koi8-[ru]|gb2312|gbk|gb18030|big5|euc-jp|iso-2022-jp|shift_jis|euc-kr)"
+_BASE64 = r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+_QUOTED = r"(?:[A-Za-z0-9!#$%&'*+^_`{|}~-]|=[0-9A-Fa-f]{2})*+"
+_WORD = rf"=\?(?i:{_CHARSET}\?(?:b\?{_BASE64}|q\?{_QUOTED}))\?=(?![^ \t\r\n()<>@,;:])"
 _TOKEN = re.compile(
-    rf"""(?P<space>[ \t\r\n]+)|(?P<a>{_ATOM})|(?P<q>"(?:[ !#-\[\]-~\t]|\\[ -~])*+")
+    rf"""(?P<space>[ \t\r\n]+)|(?P<w>{_WORD})|(?P<a>(?!=\?){_ATOM})|(?P<q>"(?:[ !#-\[\]-~\t]|\\[ -~])*+")
     |(?P<l>\[[!-Z^-~]*\])|(?P<special>[<>:;@,.])""",
     re.VERBOSE,
 )
+_ANY_WORD = re.compile(_WORD)
 _MARK = re.compile(r"\\.|[()]", re.DOTALL)
 _SPEC = r" ?+[aq](?: ?+\. ?+[aq])*+ ?+@ ?+(?:a(?:\.a)*+|l) ?+"
 _MAILBOX = rf"(?:(?: ?+[aq](?: ?+[aq.])*+)? ?+<{_SPEC}> ?+|{_SPEC})"
@@ -57,6 +62,11 @@ def readable(value: str) -> list[str]:
     return found
 
 
+def bad_words(value: str) -> bool:
+    """Whether there is an encoded word (RFC 2047) that a strict parser does not read."""
+    return bool(_ANY_WORD.sub("", value).count("=?"))
+
+
 def _comma(shape: str, position: int) -> int:
     found = shape.find(",", position)
     return len(shape) if found < 0 else found
@@ -83,7 +93,7 @@ def _letter(value: str, position: int) -> tuple[str, int]:
     if not (token := _TOKEN.match(value, position)):
         return "!", position + 1
     kind = token.lastgroup or "!"
-    return {"space": " ", "special": token[0]}.get(kind, kind), token.end()
+    return {"space": " ", "special": token[0], "w": "a"}.get(kind, kind), token.end()
 
 
 def _comment(value: str, position: int) -> tuple[str, int]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from targets.letters.fields import CRLF, Head
+from targets.letters.fields import CRLF, Head, fold, tidied
+from targets.letters.needs import Needs
 from targets.letters.parts import Part, Step, part_of, walk
-from targets.letters.recode import Needs, Recoder, header, retag
+from targets.letters.recode import Recoder, header, retag
 from targets.letters.rules import Rules
 from targets.letters.survey import Survey, straight
 
@@ -17,36 +18,41 @@ _WIDTH = 900
 """Where a line is broken that nothing better can be done with."""
 
 
-def body(head: Head, rest: Rest, found: Survey, rules: Rules) -> Iterator[bytes]:
-    """The repaired body; what is done to it is told to `head` before the first block comes."""
+def needs_of(head: Head, rest: Rest, found: Survey, rules: Rules) -> Needs:
+    """What has to be done to the parts of a body, whose header is mended already."""
+    needs = Needs(rules)
     nul = found.nul and not rules.nul_allowed
     long = bool(rules.max_line) and found.longest > (rules.max_line or 0)
-    if found.bare:
-        head.say("line ends")
-    if not (nul or long or (found.bare and found.binary)):
-        return map(straight, rest())
+    if nul or long or rules.strict_parts or (found.bare and found.binary):
+        for step in walk(part_of(head), rest()):
+            needs.look(step)
+        needs.end()
+    return needs
+
+
+def body(head: Head, rest: Rest, needs: Needs) -> Iterator[bytes]:
+    """The repaired body; what is done to it is told to `head` before the first block comes."""
     root = part_of(head)
-    needs = Needs()
-    for step in walk(root, rest()):
-        needs.look(step, rules)
-    for repair in needs.repairs(rules):
+    for repair in needs.said:
         head.say(repair)
     if how := needs.recode.get(root.number):
         retag(head, root, how)
-    return _rewritten(walk(root, rest()), needs, rules)
+    if not needs.said:
+        return map(straight, rest())
+    return _rewritten(walk(root, rest()), needs)
 
 
-def _rewritten(steps: Iterator[Step], needs: Needs, rules: Rules) -> Iterator[bytes]:
+def _rewritten(steps: Iterator[Step], needs: Needs) -> Iterator[bytes]:
     """Each step as it is written; a recoder lives as long as its part's content goes on."""
     at_hand: tuple[Part, Recoder] | None = None
-    breaker = _Breaker(rules)
+    breaker = _Breaker(needs.rules)
     for step in steps:
         if at_hand and (step.what != "content" or step.part is not at_hand[0]):
             yield at_hand[1].finish(whole=False)
             at_hand = None
-        how = needs.recode.get(step.part.number)
-        if how and step.what == "head":
-            yield header(straight(step.data), step.part, how)
+        how = needs.recode.get(step.part.number, "")
+        if step.what == "head":
+            yield _head(step, how, needs.rules)
         elif how and step.what == "content":
             at_hand = at_hand or (step.part, Recoder(step.part, how))
             yield at_hand[1].feed(step.data)
@@ -54,6 +60,18 @@ def _rewritten(steps: Iterator[Step], needs: Needs, rules: Rules) -> Iterator[by
             yield breaker.feed(step.data)
     if at_hand:
         yield at_hand[1].finish(whole=True)
+
+
+def _head(step: Step, how: str, rules: Rules) -> bytes:
+    """The header of a part, tidied, folded, and saying how its content is encoded."""
+    data = straight(step.data)
+    if not rules.nul_allowed:
+        data = data.replace(b"\0", b"")
+    if rules.strict_parts:
+        data = tidied(data)
+    if rules.max_line and max(map(len, data.split(CRLF))) > rules.max_line:
+        data = fold(data.removesuffix(CRLF)) if data.endswith(CRLF) else fold(data)
+    return header(data, step.part, how) if how else data
 
 
 class _Breaker:

@@ -160,6 +160,20 @@ def parse(block: bytes) -> tuple[Head, bytes]:
     return head, block[position:]
 
 
+def tidied(raw: bytes) -> bytes:
+    """The header block of a part, CRLF ended, as a strict parser reads it; nothing is left out."""
+    lines: list[bytes] = []
+    for line in raw.split(CRLF):
+        if match := _FIELD.match(line):
+            value = line[match.end() :]
+            lines.append(match[1] + b":" + (b" " + value if value.startswith(b":") else value))
+        elif line[:1] in {b" ", b"\t"} and lines:
+            lines.append(line)
+        else:
+            lines.append(_STRAY + b": " + line.lstrip() if line else line)
+    return CRLF.join(lines)
+
+
 def _goes_on(lines: list[bytes], at: int) -> bool:
     """Whether the next field after a stray line is one that only headers have."""
     while at < len(lines) and lines[at][:1] in (b" ", b"\t"):

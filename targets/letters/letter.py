@@ -17,9 +17,10 @@ from typing import IO, Self
 from backupd.errors import ItemRefused
 from backupd.mirror import BUFFER
 from backupd.ports import Parcel
-from targets.letters.body import body
+from targets.letters.body import body, needs_of
 from targets.letters.fields import CRLF, LINE_END, Head, parse, split
 from targets.letters.mend import mend
+from targets.letters.needs import Needs
 from targets.letters.rules import Rules
 from targets.letters.stub import leftover_name, megabytes, stub
 from targets.letters.survey import Survey, blocks, survey
@@ -73,21 +74,25 @@ def prepare(parcel: Parcel, held: IO[bytes], rules: Rules) -> Letter:
     held.seek(0)
     head, ahead = _open(held, parcel)
     mend(head, parcel, rules)
-    if _as_it_is(found, head, rules):
-        held.seek(0)
-        return Letter(held, found.size, found.sha256, author=_author(head))
     mark = held.tell()
 
     def rest() -> Iterator[bytes]:
         held.seek(mark)
         return blocks(held, ahead)
 
+    author = _author(head)
+    needs = needs_of(head, rest, found, rules)
+    if _as_it_is(found, head, needs):
+        held.seek(0)
+        return Letter(held, found.size, found.sha256, author=author)
+    if found.bare:
+        head.say("line ends")
     if not rules.max_bytes or found.size <= rules.max_bytes:
-        letter = _written(head, body(head, rest, found, rules))
+        letter = _written(head, body(head, rest, needs))
         if not rules.max_bytes or letter.size <= rules.max_bytes:
-            return replace(letter, author=_author(head))
+            return replace(letter, author=author)
         letter.content.close()
-    return replace(_stub(head, rest(), found.size, parcel, rules), author=_author(head))
+    return replace(_stub(head, rest(), found.size, parcel, rules), author=author)
 
 
 def opened(content: IO[bytes]) -> tuple[Head, bytes] | None:
@@ -137,14 +142,10 @@ def _author(head: Head) -> str:
     return there.text.lower() if there else ""
 
 
-def _as_it_is(found: Survey, head: Head, rules: Rules) -> bool:
-    return not (
-        head.repairs
-        or found.bare
-        or (found.nul and not rules.nul_allowed)
-        or (rules.max_line and found.longest > rules.max_line)
-        or (rules.max_bytes and found.size > rules.max_bytes)
-    )
+def _as_it_is(found: Survey, head: Head, needs: Needs) -> bool:
+    limit = needs.rules.max_bytes
+    too_large = limit is not None and found.size > limit
+    return not (head.repairs or needs.said or found.bare or too_large)
 
 
 def _written(head: Head, body: Iterable[bytes]) -> Letter:

@@ -6,13 +6,15 @@ import hashlib
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from email.utils import format_datetime, parsedate_to_datetime
 
 from backupd.names import parse_time
 from backupd.ports import Parcel
 from targets.letters import addresses
 from targets.letters.eightbit import ascii_field
-from targets.letters.fields import CRLF, Field, Head, fold, make
+from targets.letters.fields import CRLF, Field, Head, encode, fold, make
 from targets.letters.rules import Rules
 
 UNKNOWN = "unknown@invalid"
@@ -20,6 +22,8 @@ UNKNOWN = "unknown@invalid"
 
 _CLOCKS = (("received", "receipt"), ("sent", "sending"), ("created", "creation"))
 _RECIPIENTS = ("To", "Cc", "Bcc")
+_NAMING = ("From", "Sender", *_RECIPIENTS)
+_WORD = re.compile(r"=\?[^ \t?]{0,100}(?:\?[^ \t?]{0,100}(?:\?[^ \t?]{0,2000}(?:\?=)?)?)?")
 _LONGEST_DATE = 200
 _QUOTED_TEXT = 120
 
@@ -66,6 +70,26 @@ def _ascii(head: Head, _parcel: Parcel, rules: Rules) -> None:
         if not each.raw.isascii():
             each.raw = ascii_field(each)
             head.say("8-bit header encoded")
+
+
+def _words(head: Head, _parcel: Parcel, rules: Rules) -> None:
+    """Names in old or broken encodings; one that nobody can read goes, its address stays."""
+    for name in _NAMING if rules.recipients else ():
+        for each in head.all(name):
+            text = each.text
+            if each.raw.isascii() and addresses.bad_words(text):
+                fresh = make(name, _WORD.sub(_anew, text))
+                head.fields.insert(head.fields.index(each), fresh)
+                head.keep(each)
+                head.say(f"names in {name} encoded anew")
+
+
+def _anew(word: re.Match[str]) -> str:
+    try:
+        text = str(make_header(decode_header(word[0])))
+    except (HeaderParseError, LookupError, ValueError):
+        return " "
+    return f" {encode(text)} " if text.strip() and "=?" not in text else " "
 
 
 def _beginning(head: Head, parcel: Parcel, _rules: Rules) -> None:
@@ -194,7 +218,7 @@ def _long(head: Head, _parcel: Parcel, rules: Rules) -> None:
 
 
 STEPS: tuple[Callable[[Head, Parcel, Rules], None], ...] = (
-    _nul, _names, _strip, _disarm, _ascii, _long, _beginning, _date, _from, _sender, _recipients,
+    _nul, _names, _strip, _disarm, _ascii, _words, _long, _beginning, _date, _from, _sender, _recipients,
     _identity, _received, _long,
 )  # fmt: skip
 """Long lines come twice: before addresses are judged, and because renamed fields are longer."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from targets.letters.fields import CRLF, Head, parse
-from targets.letters.parts import Part, Step
-from targets.letters.rules import Rules
+from targets.letters.parts import Part
 
 QUOTED, BASE64 = "quoted-printable", "base64"
 
@@ -18,59 +16,9 @@ _WIDTH = 57
 
 _LINE = 75
 _UNSAFE = re.compile(rb"[^\t -<>-~]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_NO_LETTER = re.compile(rb"[^A-Za-z0-9+/=]+")
 _ATOM = re.compile(rb"=[0-9A-Fa-f]{2}|.", re.DOTALL)
-
-
-@dataclass(slots=True)
-class Needs:
-    """What one reading of the parts found.
-
-    Attributes:
-        recode: the numbers of parts whose content cannot pass as it is, and how to encode them.
-        signed: one of them is covered by a signature.
-    """
-
-    recode: dict[int, str] = field(default_factory=dict)
-    nul: bool = False
-    removed: bool = False
-    long: bool = False
-    signed: bool = False
-    _run: int = 0
-
-    def look(self, step: Step, rules: Rules) -> None:
-        """Judge one piece of the body."""
-        nul = b"\0" in step.data and not rules.nul_allowed
-        self._run += len(step.data.rstrip(b"\r\n"))
-        long = bool(rules.max_line and self._run > rules.max_line)
-        if step.data[-1:] in b"\r\n":
-            self._run = 0
-        bare = step.part.encoding == "binary" and not step.part.text and _bare(step.data)
-        self.long = self.long or long
-        if not (nul or long or bare):
-            return
-        how = recoding(step.part) if step.what == "content" else ""
-        self.nul = self.nul or (nul and bool(how))
-        self.removed = self.removed or (nul and (not how or step.part.encoding == BASE64))
-        self.signed = self.signed or step.part.signed
-        if how:
-            self.recode[step.part.number] = how
-
-    def repairs(self, rules: Rules) -> Iterator[str]:
-        """What is going to be done, in words."""
-        if self.nul:
-            yield "NUL bytes encoded"
-        if self.removed:
-            yield "NUL bytes removed"
-        if self.long:
-            yield f"lines over {rules.max_line} bytes broken"
-        if self.recode and not (self.nul or self.long):
-            yield "binary part encoded"
-        if self.signed:
-            yield "the sender's signature no longer matches"
-
-
-def _bare(data: bytes) -> bool:
-    return not data.endswith(CRLF) and data[-1:] in b"\r\n"
 
 
 def recoding(part: Part) -> str:
@@ -110,6 +58,7 @@ class Recoder:
         self._part, self._how = part, how
         self._held = b""
         self._end = b""
+        self._letters = b""
 
     def feed(self, data: bytes) -> bytes:
         """What can be written after one more piece."""
@@ -122,19 +71,29 @@ class Recoder:
         if self._how == QUOTED:
             return _soft(self._held, self._part)
         if self._part.encoding == BASE64:
-            return self._held + (CRLF if self._held else b"")
-        rest = self._held + (self._end if whole else b"")
-        return b"".join(_base64_lines(rest)) if rest else b""
+            rest = self._held + self._decoded(b"", last=True)
+        else:
+            rest = self._held + (self._end if whole else b"")
+        return b"".join(_base64_lines(rest))
 
     def _armoured(self, data: bytes) -> bytes:
         if self._part.encoding == BASE64:
-            self._held += data.translate(None, b"\0\r\n")
-            cut = len(self._held) - len(self._held) % 76
-            ready, self._held = self._held[:cut], self._held[cut:]
-            return b"".join(ready[at : at + 76] + CRLF for at in range(0, cut, 76))
+            return self._lines(self._decoded(data))
         end = _line_end(data)
-        self._held += self._end + data[: len(data) - len(end)]
+        ready = self._lines(self._end + data[: len(data) - len(end)])
         self._end = end
+        return ready
+
+    def _decoded(self, data: bytes, *, last: bool = False) -> bytes:
+        """Whatever letters there are; padding ends a group wherever it stands."""
+        *groups, rest = (self._letters + _NO_LETTER.sub(b"", data)).split(b"=")
+        cut = 0 if last else len(rest) - len(rest) % 4
+        whole, self._letters = (rest, b"") if last else (rest[:cut], rest[cut:])
+        return b"".join(_from_base64(each) for each in (*groups, whole))
+
+    def _lines(self, data: bytes) -> bytes:
+        """Whole lines of base64; what does not fill one waits."""
+        self._held += data
         cut = len(self._held) - len(self._held) % _WIDTH
         ready, self._held = self._held[:cut], self._held[cut:]
         return b"".join(_base64_lines(ready))
@@ -144,6 +103,8 @@ class Recoder:
         line = self._held + data[: len(data) - len(end)]
         if end:
             self._held = b""
+            if self._part.encoding == QUOTED and line.rstrip(b" \t") == b"=":
+                return b""  # a soft break of nothing
             return _soft(line, self._part) + CRLF
         cut = len(line) - 3
         if cut <= 0 or len(line) < _LINE:
@@ -152,6 +113,12 @@ class Recoder:
         cut = line.rindex(b"=", cut) if b"=" in line[cut:] else len(line)
         self._held = line[cut:]
         return _soft(line[:cut], self._part) + b"=" + CRLF
+
+
+def _from_base64(letters: bytes) -> bytes:
+    """A group of letters whose padding may be wrong; a single letter too many means nothing."""
+    cut = len(letters) - (len(letters) % 4 == 1)
+    return binascii.a2b_base64(letters[:cut] + b"=" * (-cut % 4))
 
 
 def _line_end(data: bytes) -> bytes:
@@ -163,13 +130,18 @@ def _base64_lines(data: bytes) -> Iterator[bytes]:
         yield binascii.b2a_base64(data[at : at + _WIDTH], newline=False) + CRLF
 
 
+def _escape(found: re.Match[bytes]) -> bytes:
+    return b"=%02X" % found[0][0]
+
+
 def _soft(line: bytes, part: Part) -> bytes:
     """A line in quoted-printable, broken softly; one that is in it already keeps its escapes."""
     if part.encoding == QUOTED:
-        safe = line.replace(b"\0", b"=00")
+        stripped = line.rstrip(b" \t")
+        safe = _CONTROL.sub(_escape, stripped if stripped.endswith(b"=") else line)
     else:
-        safe = _UNSAFE.sub(lambda found: b"=%02X" % found[0][0], line)
-        safe = re.sub(rb"[ \t]\Z", lambda found: b"=%02X" % found[0][0], safe)
+        safe = _UNSAFE.sub(_escape, line)
+        safe = re.sub(rb"[ \t]\Z", _escape, safe)
     lines, width = [bytearray()], 0
     for atom in _ATOM.findall(safe):
         if width + len(atom) > _LINE:

@@ -21,6 +21,7 @@ class Rules:
         recipients: To, Cc, Bcc and the names of all fields must be read by one, in drafts too.
         received_required: a received mail without `Received` would be shown as sent.
         message_id: a letter without Message-ID gets one, by which it can be found again.
+        strict_parts: the headers of parts must be read by a strict parser, and text be decoded.
         own: addresses, in lower case, whose mail counts as sent.
         ascii_headers: no byte above 127 in the header block.
         nul_allowed: the server keeps NUL bytes as they are.
@@ -35,6 +36,7 @@ class Rules:
     recipients: bool = False
     received_required: bool = False
     message_id: bool = False
+    strict_parts: bool = False
     own: tuple[str, ...] = ()
     ascii_headers: bool = False
     nul_allowed: bool = False
@@ -66,6 +68,7 @@ BRIDGE = Rules(
     recipients=True,
     received_required=True,
     message_id=True,
+    strict_parts=True,
     ascii_headers=True,
     strip_headers=("X-Pm-Gluon-Id",),
 )
