@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from targets.microsoft365.mail import Mail as mail  # noqa: N813 - what `targets.KINDS` names
+from targets.microsoft365.files import Files as files  # noqa: N813 - what `targets.KINDS` names
+from targets.microsoft365.mail import Mail as mail  # noqa: N813
 
-__all__ = ["mail"]
+__all__ = ["files", "mail"]

@@ -234,10 +234,11 @@ class Graph:
             raise ItemRefused("Microsoft 365 takes nothing of this size.", reason="too-large")
         if status in _LATER:
             self._later(answer)
-        self._welcome = self._welcome or status in _DONE
+        if status in _DONE and answer.request.method != "GET":
+            self._welcome = True
 
     def _forbidden(self, answer: httpx.Response) -> NoReturn:
-        """A refusal of all that we do, or of one thing where others went well."""
+        """A refusal of all that we write, or of one thing where others went well."""
         if self._welcome:
             raise ItemRefused(f"Microsoft 365 forbids it ({words_of(answer)}).", reason="forbidden")
         raise AuthError(
