@@ -229,7 +229,7 @@ class Restore:
         self._again: set[tuple[Service, str]] = set()
         for shelf in shelves:
             self._look_back(shelf)
-            self.target.make_collection(shelf)
+            self._make(shelf)
         self._put_all()
         for shelf in shelves:
             if self._settled[shelf.path] or self.selection.whole:
@@ -253,6 +253,13 @@ class Restore:
             chosen.append(shelf)
         self.result.unsupported = +self.result.unsupported
         return chosen
+
+    def _make(self, shelf: Shelf) -> None:
+        """A collection that cannot be made costs its own items only: each will be refused with a reason."""
+        try:
+            self.target.make_collection(shelf)
+        except ItemError as error:
+            self.result.problem(shelf.path, QUARANTINED, str(error))
 
     # -- what earlier runs did ------------------------------------------------------------------
 

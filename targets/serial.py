@@ -49,7 +49,7 @@ def put_each(
                 return Put.failed(error)
 
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[Parcel, Future[Put]]] = deque()
+        waiting: deque[tuple[Parcel, IO[bytes], Future[Put]]] = deque()
         try:
             for parcel, content in items:
                 try:
@@ -57,15 +57,17 @@ def put_each(
                 except (ItemError, IntegrityError) as error:
                     yield parcel, Put.failed(error)
                     continue
-                waiting.append((parcel, pool.submit(work, parcel, held)))
+                waiting.append((parcel, held, pool.submit(work, parcel, held)))
                 if len(waiting) >= 2 * workers:
-                    done, future = waiting.popleft()
+                    done, _, future = waiting.popleft()
                     yield done, future.result()
             while waiting:
-                done, future = waiting.popleft()
+                done, _, future = waiting.popleft()
                 yield done, future.result()
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            for _, held, future in waiting:
+                if future.cancel():
+                    held.close()
             raise
 
 

@@ -270,7 +270,6 @@ def test_two_files_whose_names_differ_in_case_or_in_normal_form_are_both_there(
     assert states(put(served, *(file(name, name.encode()) for name in names))) == {"present"}
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_server_that_goes_away_costs_a_second_run_and_nothing_twice() -> None:
     files = [file(f"{number}.txt", b"%d" % number) for number in range(20)]
     with apache.running() as first:
