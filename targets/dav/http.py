@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import ipaddress
 import os
 import ssl
+import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -43,27 +45,53 @@ _PORTS = {"https": 443, "http": 80}
 
 
 class _Auth(httpx.Auth):
-    """Reads the secret when it is first needed, and sends it to the one server only."""
+    """Reads the secret when it is first needed, and speaks Basic, or Digest where it must be."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._inner: httpx.BasicAuth | None = None
         self._header = ""
+        self._wants_digest = False
+        self._digests = threading.local()
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        if not self._header:
-            self._header = self._made()
-        request.headers["Authorization"] = self._header
-        yield request
+        if not self._wants_digest:
+            request.headers["Authorization"] = self._basic()
+            response = yield request
+            asked = response.headers.get("www-authenticate", "").lower()
+            if response.status_code != _UNAUTHORIZED or not asked.startswith("digest"):
+                return
+            self._wants_digest = True
+            del request.headers["Authorization"]
+        yield from self._digest().auth_flow(request)
 
-    def _made(self) -> str:
-        secret = self._endpoint.secret()
-        if self._endpoint.auth in {"bearer", "xoauth2", "oauth"}:
-            return f"Bearer {secret}"
-        user = self._endpoint.username or self._endpoint.account
-        probe = httpx.Request("GET", "http://localhost")
-        signed = next(httpx.BasicAuth(user, secret).auth_flow(probe))
-        return signed.headers["Authorization"]
+    def _user(self) -> str:
+        return self._endpoint.username or self._endpoint.account
+
+    def _basic(self) -> str:
+        if not self._header:
+            secret = self._endpoint.secret()
+            pair = base64.b64encode(f"{self._user()}:{secret}".encode()).decode()
+            bearer = self._endpoint.auth in {"bearer", "xoauth2", "oauth"}
+            self._header = f"Bearer {secret}" if bearer else f"Basic {pair}"
+        return self._header
+
+    def _digest(self) -> httpx.DigestAuth:
+        """One for each thread: it counts what it has signed."""
+        if not hasattr(self._digests, "made"):
+            self._digests.made = httpx.DigestAuth(self._user(), self._endpoint.secret())
+        made: httpx.DigestAuth = self._digests.made
+        return made
+
+
+class _File:
+    """A file as a body that can be sent more than once."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        return iter(lambda: self._file.read(BUFFER), b"")
 
 
 class Http:
@@ -336,8 +364,5 @@ def _sized(headers: Mapping[str, str] | None, content: Body | None) -> dict[str,
     return made
 
 
-def _body(content: Body | None) -> bytes | Iterator[bytes] | None:
-    if content is None or isinstance(content, bytes):
-        return content
-    content.seek(0)
-    return iter(lambda: content.read(BUFFER), b"")
+def _body(content: Body | None) -> bytes | _File | None:
+    return content if content is None or isinstance(content, bytes) else _File(content)

@@ -69,7 +69,7 @@ class Store(ABC):
         self._http = Http(endpoint)
         self._lock = threading.Lock()
         self._shelves: Shelves | None = None
-        self._made: dict[bytes, str] = {}
+        self._made: dict[bytes, bytes] = {}
         self._locks = [threading.Lock() for _ in range(64)]
 
     @abstractmethod
@@ -199,7 +199,7 @@ class Store(ABC):
 
     def _one_at_a_time(self, url: str) -> threading.Lock:
         """Namesakes wait for each other: not every server takes If-None-Match in one step."""
-        return self._locks[int.from_bytes(_key(url)) % len(self._locks)]
+        return self._locks[int.from_bytes(_short(url)) % len(self._locks)]
 
     def _put_at(
         self,
@@ -249,7 +249,8 @@ class Store(ABC):
         found = self._recognised(url, held, ready)
         if found is not None:
             return found
-        if self._made.get(_key(url), parcel.key) != parcel.key:
+        ours = _short(parcel.key)
+        if self._made.get(_short(path_of(url)), ours) != ours:
             return self._derived(folder, parcel, ready)
         told = meaning.differences(held, ready.digest)
         raise ItemRefused(
@@ -307,7 +308,7 @@ class Store(ABC):
         raise _refusal(self._http.host, first)
 
     def _put_there(self, url: str, parcel: Parcel, ready: Prepared) -> Put:
-        self._made[_key(url)] = parcel.key
+        self._made[_short(path_of(url))] = _short(parcel.key)
         return _put(url, ready)
 
     def _send(self, url: str, ready: Prepared) -> httpx.Response:
@@ -369,6 +370,6 @@ def _leaf(href: str) -> str:
     return unquote(urlsplit(href).path.rpartition("/")[2])
 
 
-def _key(url: str) -> bytes:
-    """A short stand-in for an address: a run may put a hundred thousand."""
-    return hashlib.sha256(path_of(url).encode("utf-8", "replace")).digest()[:8]
+def _short(text: str) -> bytes:
+    """A short stand-in for an address or a key: a run may put a hundred thousand."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8]

@@ -12,12 +12,12 @@ from itertools import islice
 import pytest
 import stamina
 from parcels import loaded, parcel, shelf
-from servers import radicale
+from servers import radicale, sabre
 from servers.dav import Place
 from servers.process import certificate, folder, stop
 
 from backupd import tls
-from backupd.errors import TransientError, UserError
+from backupd.errors import AuthError, TransientError, UserError
 from backupd.model import Service
 from backupd.ports import Parcel, Put, Shelf
 from targets.dav.caldav import CalDav
@@ -79,6 +79,20 @@ def test_nothing_is_sent_to_a_server_with_another_certificate() -> None:
         thread.join()
     assert caught.value.reason == "certificate"
     assert got in ([], [b""])
+
+
+def test_a_server_that_wants_digests_gets_them_from_every_thread() -> None:
+    where = shelf(Service.CALENDAR, "Digest")
+    pairs = [(parcel(where, f"{n}.ics", d), d) for n in range(12) for d in [ics(f"{n}@t")]]
+    with sabre.running(digest=True) as server:
+        base = Place("sabre", server.url, "", "", None)  # type: ignore[arg-type]
+        target = CalDav(base.endpoint("caldav", connections=4))
+        assert {put.state for _, put in target.put(where, loaded(pairs), look=True)} == {"restored"}
+        target.close()
+        target = CalDav(base.endpoint("caldav", secret=lambda: "wrong"))
+        with pytest.raises(AuthError):
+            list(target.preflight())
+        target.close()
 
 
 def put_until_it_stops(

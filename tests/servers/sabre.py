@@ -37,8 +37,12 @@ class PlainLogin extends Sabre\DAV\Auth\Backend\AbstractBasic {
         return $query->fetchColumn() === md5("$user:SabreDAV:$password");
     }
 }
-$login = new PlainLogin;
-$login->pdo = $pdo;
+if (getenv('LOGIN') === 'digest') {
+    $login = new Sabre\DAV\Auth\Backend\PDO($pdo);
+} else {
+    $login = new PlainLogin;
+    $login->pdo = $pdo;
+}
 $people = new Sabre\DAVACL\PrincipalBackend\PDO($pdo);
 $server = new Sabre\DAV\Server([
     new Sabre\CalDAV\Principal\Collection($people),
@@ -66,7 +70,7 @@ class Sabre:
 
 
 @contextmanager
-def running() -> Iterator[Sabre]:
+def running(*, digest: bool = False) -> Iterator[Sabre]:
     """sabre/dav with one user, without .well-known addresses: its root is the way in."""
     process.need("php", str(_LIBRARY))
     with process.folder() as root:
@@ -75,8 +79,8 @@ def running() -> Iterator[Sabre]:
         process.give(root)
         port = process.free_port()
         command = ["php", "-S", f"127.0.0.1:{port}", root / "server.php"]
-        workers = {"PHP_CLI_SERVER_WORKERS": "4"}
-        with process.running(command, port, log=root / "log", env=workers):
+        settings = {"PHP_CLI_SERVER_WORKERS": "4", "LOGIN": "digest" if digest else "basic"}
+        with process.running(command, port, log=root / "log", env=settings):
             yield Sabre(port)
 
 
