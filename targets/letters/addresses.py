@@ -15,7 +15,7 @@ _BASE64 = r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
 _QUOTED = r"(?:[A-Za-z0-9!#$%&'*+^_`{|}~-]|=[0-9A-Fa-f]{2})*+"
 _WORD = rf"=\?(?i:{_CHARSET}\?(?:b\?{_BASE64}|q\?{_QUOTED}))\?=(?![^ \t\r\n()<>@,;:])"
 _TOKEN = re.compile(
-    rf"""(?P<space>[ \t\r\n]+)|(?P<w>{_WORD})|(?P<a>(?!=\?){_ATOM})|(?P<q>"(?:[ !#-\[\]-~\t]|\\[ -~])*+")
+    rf"""(?P<space>[ \t\r\n]+)|(?P<w>{_WORD})|(?P<a>(?!=){_ATOM})|(?P<q>"(?:[ !#-\[\]-~\t]|\\[ -~])*+")
     |(?P<l>\[[!-Z^-~]*\])|(?P<special>[<>:;@,.])""",
     re.VERBOSE,
 )
@@ -24,7 +24,7 @@ _MARK = re.compile(r"\\.|[()]", re.DOTALL)
 _SPEC = r" ?+[aq](?: ?+\. ?+[aq])*+ ?+@ ?+(?:a(?:\.a)*+|l) ?+"
 _MAILBOX = rf"(?:(?: ?+[aq](?: ?+[aq.])*+)? ?+<{_SPEC}> ?+|{_SPEC})"
 _MAILBOXES = rf"{_MAILBOX}(?:,{_MAILBOX})*+"
-_ADDRESS = rf"(?:{_MAILBOX}| ?+[aq](?: ?+[aq.])*+ ?+:(?:{_MAILBOXES})?+ ?+; ?+)"
+_ADDRESS = rf"(?:{_MAILBOX}| ?+a(?: ?+[aq.])*+ ?+:(?:{_MAILBOXES})?+ ?+; ?+)"
 
 _ONE = re.compile(_MAILBOX)
 _SEVERAL = re.compile(_MAILBOXES)

@@ -16,6 +16,7 @@ LINE_END = re.compile(rb"\r{0,2}\n|\r")
 _BLANK_LINE = re.compile(rb"(?>\r{0,2}\n|\r)((?>\r{0,2}\n|\r))")
 _FIELD = re.compile(rb"([!-9;-~]{1,300})[ \t]*:")
 _KEPT = b"X-Backupd-Original-"
+_BLANKS = re.compile(rb"[ \t\r\n]+")
 _STRETCH = re.compile(rb".{1,900}(?=[ \t]|\Z)|.{1,900}", re.DOTALL)
 _MBOX, _STRAY = _KEPT + b"Mbox-Line", _KEPT + b"Stray-Line"
 _USUAL = re.compile(
@@ -40,7 +41,7 @@ class Field:
     @property
     def value(self) -> bytes:
         """What follows the colon, on one line, without spaces around."""
-        return b" ".join(self.raw.partition(b":")[2].split())
+        return _BLANKS.sub(b" ", self.raw.partition(b":")[2]).strip(b" ")
 
     @property
     def text(self) -> str:
@@ -95,7 +96,8 @@ def encode(text: str) -> str:
     """Text as encoded words (RFC 2047), folded."""
     charset = Charset("utf-8")
     charset.header_encoding = QP
-    return Header(text, charset, maxlinelen=76, header_name="X" * 20).encode(linesep="\r\n")
+    words = Header(text, charset, maxlinelen=76, header_name="X" * 20).encode(linesep="\r\n")
+    return words.replace("/", "=2F")  # allowed, yet refused by some
 
 
 def fold(raw: bytes) -> bytes:

@@ -26,6 +26,7 @@ _NAMING = ("From", "Sender", *_RECIPIENTS)
 _WORD = re.compile(r"=\?[^ \t?]{0,100}(?:\?[^ \t?]{0,100}(?:\?[^ \t?]{0,2000}(?:\?=)?)?)?")
 _LONGEST_DATE = 200
 _QUOTED_TEXT = 120
+_LONGEST_WORDS = 2_000
 
 
 def mend(head: Head, parcel: Parcel, rules: Rules) -> None:
@@ -84,11 +85,16 @@ def _words(head: Head, _parcel: Parcel, rules: Rules) -> None:
                 head.say(f"names in {name} encoded anew")
 
 
-def _anew(word: re.Match[str]) -> str:
+def _spoken(text: str) -> str:
+    """Encoded words as people read them."""
     try:
-        text = str(make_header(decode_header(word[0])))
+        return str(make_header(decode_header(text[:_LONGEST_WORDS])))
     except (HeaderParseError, LookupError, ValueError):
-        return " "
+        return text
+
+
+def _anew(word: re.Match[str]) -> str:
+    text = _spoken(word[0])
     return f" {encode(text)} " if text.strip() and "=?" not in text else " "
 
 
@@ -140,7 +146,9 @@ def _from(head: Head, _parcel: Parcel, rules: Rules) -> None:
 
 def _nobody(said: str) -> Field:
     """A sender made of text that is no address."""
-    words = re.sub(r'[\\"\x00-\x1f\x7f]+', " ", said)[:_QUOTED_TEXT].strip() or "unknown"
+    words = (
+        re.sub(r'[\\"\x00-\x1f\x7f]+|=\?', " ", _spoken(said))[:_QUOTED_TEXT].strip() or "unknown"
+    )
     if words.isascii():
         return make("From", f'"{words}" <{UNKNOWN}>')
     named = make("From", words)

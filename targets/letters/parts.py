@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message
 
-from targets.letters.fields import CRLF, LINE_END, Head, parse
+from targets.letters.fields import CRLF, LINE_END, Head, parse, tidied
 
 PIECE = 1 << 16
 """Bytes of a line that are looked at together."""
@@ -121,7 +121,7 @@ class _Walk:
         self.count += 1
         block = LINE_END.sub(CRLF, data)
         signed = any(each.signed for each in self.open)
-        head, _ = parse(block if block.endswith(CRLF) else block + CRLF)
+        head, _ = parse(tidied(block if block.endswith(CRLF) else block + CRLF))
         self.enter(part_of(head, self.count, signed=signed))
         return Step("head", self.part, data)
 

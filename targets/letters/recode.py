@@ -6,7 +6,7 @@ import binascii
 import re
 from collections.abc import Iterator
 
-from targets.letters.fields import CRLF, Head, parse
+from targets.letters.fields import CRLF, Head, parse, tidied
 from targets.letters.parts import Part
 
 QUOTED, BASE64 = "quoted-printable", "base64"
@@ -34,7 +34,7 @@ def recoding(part: Part) -> str:
 
 def header(raw: bytes, part: Part, how: str) -> bytes:
     """A part's header block that says how its content is encoded now; the old value is kept."""
-    head, stray = parse(raw)
+    head, stray = parse(tidied(raw))
     retag(head, part, how)
     return bytes(head) + stray
 
@@ -69,7 +69,7 @@ class Recoder:
     def finish(self, *, whole: bool) -> bytes:
         """The rest; `whole` says that the message ends here and not at a boundary."""
         if self._how == QUOTED:
-            return _soft(self._held, self._part)
+            return b"" if self._is_nothing(self._held) else _soft(self._held, self._part)
         if self._part.encoding == BASE64:
             rest = self._held + self._decoded(b"", last=True)
         else:
@@ -98,13 +98,17 @@ class Recoder:
         ready, self._held = self._held[:cut], self._held[cut:]
         return b"".join(_base64_lines(ready))
 
+    def _is_nothing(self, line: bytes) -> bool:
+        """A soft break with nothing before it."""
+        return self._part.encoding == QUOTED and line.rstrip(b" \t") == b"="
+
     def _quoted(self, data: bytes) -> bytes:
         end = _line_end(data)
         line = self._held + data[: len(data) - len(end)]
         if end:
             self._held = b""
-            if self._part.encoding == QUOTED and line.rstrip(b" \t") == b"=":
-                return b""  # a soft break of nothing
+            if self._is_nothing(line):
+                return b""
             return _soft(line, self._part) + CRLF
         cut = len(line) - 3
         if cut <= 0 or len(line) < _LINE:
@@ -142,6 +146,8 @@ def _soft(line: bytes, part: Part) -> bytes:
     else:
         safe = _UNSAFE.sub(_escape, line)
         safe = re.sub(rb"[ \t]\Z", _escape, safe)
+    soft = b"=" if part.encoding == QUOTED and safe.endswith(b"=") else b""
+    safe = safe.removesuffix(soft)
     lines, width = [bytearray()], 0
     for atom in _ATOM.findall(safe):
         if width + len(atom) > _LINE:
@@ -149,4 +155,4 @@ def _soft(line: bytes, part: Part) -> bytes:
             width = 0
         lines[-1] += atom
         width += len(atom)
-    return (b"=" + CRLF).join(lines)
+    return (b"=" + CRLF).join(lines) + soft

@@ -59,7 +59,9 @@ def meaning_of(content: IO[bytes]) -> str:
     leaves: dict[int, _Leaf] = {}
     for step in walk(part_of(head), blocks(content, ahead)):
         if step.what == "content":
-            leaves.setdefault(step.part.number, _Leaf(step.part)).feed(step.data)
+            if step.part.number not in leaves:
+                leaves[step.part.number] = _Leaf(step.part)
+            leaves[step.part.number].feed(step.data)
     said = [*_fields(head), *sorted(filter(None, (each.close() for each in leaves.values())))]
     return hashlib.sha256("\n".join(said).encode("utf-8", "replace")).hexdigest()
 

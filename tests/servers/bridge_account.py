@@ -5,6 +5,7 @@ As strict as what is known of Bridge 3.22 and its IMAP library, and stricter in 
 
 from __future__ import annotations
 
+import base64
 import email.policy
 import itertools
 import re
@@ -160,6 +161,7 @@ class Bridge:
             raise Refused(b"NO", "36026: message cannot be imported")
         if b"\0" in literal or max(map(len, literal.split(b"\r\n"))) > 9_990:
             raise Refused(b"NO", "36026: message cannot be parsed")
+        _decodable(literal)
         sent = box.name == "Sent" or (
             box.name not in {"INBOX", "Drafts"} and "received" not in head
         )
@@ -182,6 +184,23 @@ class Bridge:
             with suppress(Exception):
                 literal = parsed.as_bytes(policy=email.policy.SMTP.clone(refold_source="none"))
         return GLUON_ID + b": %d\r\n" % (len(self.boxes["All Mail"].held) + 1) + literal
+
+
+def _decodable(literal: bytes) -> None:
+    """Bridge decodes every text before it imports a message."""
+    for part in message_from_bytes(literal).walk():
+        content = part.get_payload()
+        if part.get_content_maintype() != "text" or not isinstance(content, str):
+            continue
+        match str(part.get("Content-Transfer-Encoding", "")).strip().lower():
+            case "base64":
+                try:
+                    base64.b64decode(re.sub(r"[\r\n]", "", content), validate=True)
+                except ValueError:
+                    raise Refused(b"NO", "illegal base64 data") from None
+            case "quoted-printable":
+                if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|=[ \t]+\r?\n", content):
+                    raise Refused(b"NO", "invalid unescaped byte in body")
 
 
 def _head(literal: bytes) -> dict[str, str]:

@@ -220,6 +220,51 @@ def test_base64_on_one_line_is_broken_without_loss() -> None:
     assert image.get_payload(decode=True) == data  # type: ignore[union-attr]
 
 
+def test_text_that_a_strict_program_cannot_decode_is_encoded_anew() -> None:
+    part = b"Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    for broken in (
+        b"SGVsb G8s\r\nIHdvcmxk",
+        b"SGVsbG8sIHdvcmxk=",
+        b"SGVsbG8=LCB3\r\nb3JsZA==",
+        b"SGVsbG8sIHdvcmxkQ",
+    ):
+        got, repairs = mended(_multipart(part + broken))
+        assert repairs == ("broken encoding of a text mended",)
+        text = email.message_from_bytes(got).get_payload()[1]
+        assert text.get_payload(decode=True) == b"Hello, world"  # type: ignore[union-attr]
+        assert mended(_multipart(part + broken), PLAIN)[1] == ()
+    part = part.replace(b"base64", b"quoted-printable")
+    got, repairs = mended(_multipart(part + b"a=20=   \r\nb\x0cc =C3=A4\r\n=\r\nd"))
+    assert repairs == ("broken encoding of a text mended",)
+    text = email.message_from_bytes(got).get_payload()[1]
+    assert text.get_payload(decode=True) == b"a b\x0cc \xc3\xa4\r\nd"  # type: ignore[union-attr]
+
+
+def test_headers_of_parts_are_tidied_for_strict_parsers() -> None:
+    got, repairs = mended(_multipart(b"Content-Type : text/plain\r\nodd line: x\r\nA::b\r\n\r\nx"))
+    assert repairs == ("header of a part tidied",)
+    assert (
+        b"Content-Type: text/plain\r\nX-Backupd-Original-Stray-Line: odd line: x\r\nA: :b\r\n\r\nx"
+        in got
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("=?x-unknown?q?Ann?=", "<ann@example.org>"),
+        ("=?utf-8?b?QW5?=", "=?utf-8?q?An?= <ann@example.org>"),
+        ("=?cp437?q?Ann?=", "=?utf-8?q?Ann?= <ann@example.org>"),
+    ],
+)
+def test_a_name_that_no_parser_decodes_never_takes_the_address_along(
+    name: str, expected: str
+) -> None:
+    got, repairs = mended(GOOD.replace(b"Ann <", name.encode() + b" <"))
+    assert header(got, "From") == [expected]
+    assert repairs == ("names in From encoded anew",)
+
+
 def test_a_mail_that_is_too_large_is_kept_whole_aside_and_stands_as_a_stub(tmp_path: Path) -> None:
     part = (
         b'Content-Type: application/pdf; name="report.pdf"\r\n\r\n' + (b"x" * 70 + b"\r\n") * 3_000
