@@ -21,6 +21,7 @@ from backupd.imap.wire import words
 
 _BUSY = frozenset({"UNAVAILABLE", "INUSE", "LIMIT"})
 """Codes of a refused login that time heals."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CODE = re.compile(r"^(?:\S+ )?\[([A-Z-]+)")
 
 
@@ -129,6 +130,11 @@ class _Bearer:
 def log_in(client: imapclient.IMAPClient, login: Login) -> None:
     """By password or token. Raises AuthError, TransientError."""
     secret = login.secret()
+    if _CONTROL.search(login.username + secret):
+        raise ConfigError(
+            f"{login.name}: user name or password hold a line break or another control character.",
+            hint="Write them into their files without anything behind them.",
+        )
     bearer = _Bearer(login.username, secret)
     try:
         if login.auth == "xoauth2":
@@ -136,7 +142,8 @@ def log_in(client: imapclient.IMAPClient, login: Login) -> None:
         elif b"AUTH=PLAIN" in client.capabilities():
             client.plain_login(login.username, secret)
         else:
-            client.login(login.username, secret)
+            user = login.username.replace("\\", "\\\\").replace('"', '\\"')
+            client.login(f'"{user}"', secret)  # imaplib quotes only the password
     except UnicodeEncodeError as error:
         raise ConfigError(
             f"{login.name}: this server takes only ASCII in user names and passwords."
