@@ -32,11 +32,11 @@ class Field:
 
     name: bytes
     raw: bytes
+    key: bytes = b""
+    """The name in lower case."""
 
-    @property
-    def key(self) -> bytes:
-        """The name in lower case."""
-        return self.name.lower()
+    def __post_init__(self) -> None:
+        self.key = self.name.lower()
 
     @property
     def value(self) -> bytes:
@@ -62,7 +62,7 @@ class Head:
     def all(self, name: str) -> Iterator[Field]:
         """The fields of that name, from the top."""
         key = name.lower().encode()
-        return (each for each in tuple(self.fields) if each.key == key)
+        return iter([each for each in self.fields if each.key == key])
 
     def first(self, name: str) -> Field | None:
         """The field that a server looks at."""
@@ -76,6 +76,7 @@ class Head:
         """Rename a field, so that its value stays and its meaning goes."""
         old.raw = _KEPT + old.name + b":" + old.raw.partition(b":")[2]
         old.name = _KEPT + old.name
+        old.key = old.name.lower()
 
     def add(self, name: str, value: str, *, below: Field | None = None) -> Field:
         """Put a new field, at the top unless it shall be below another."""

@@ -7,10 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import IO
 
-from backupd.errors import ConfigError
+from backupd.errors import ConfigError, IntegrityError, ItemError
 from backupd.imap.reader import uid_set
 from backupd.imap.session import Selected, Session
-from backupd.ports import PRESENT, Claim, Finding, Pace, Parcel, Proof, Put, Reader, Shelf
+from backupd.ports import (
+    PRESENT,
+    REPAIRED,
+    RESTORED,
+    Claim,
+    Finding,
+    Pace,
+    Parcel,
+    Proof,
+    Put,
+    Reader,
+    Shelf,
+)
 from targets.endpoint import Endpoint
 from targets.imap.lane import Ticket
 from targets.imap.layout import Path
@@ -20,6 +32,7 @@ from targets.letters import BRIDGE, Letter, Rules, prepare
 from targets.proton import guide
 from targets.proton.layout import FOLDERS, LABELS, RECOVERED, Boxes, Layout
 from targets.proton.meaning import Meaning, meaning_of
+from targets.serial import spool
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +86,15 @@ class ProtonMail(Imap):
         if grown := self._grown():
             steps.append(guide.recovered(grown))
         return [*steps, *guide.DNS]
+
+    def examine(self, parcel: Parcel, content: Reader) -> Put:
+        """What would be repaired; nothing is kept aside yet."""
+        try:
+            with spool(content) as held, self._letter(parcel, held) as letter:
+                why = "; ".join(letter.repairs)
+                return Put(REPAIRED if why else RESTORED, why=why, digest=letter.sha256)
+        except (ItemError, IntegrityError) as error:
+            return Put.failed(error)
 
     def make_collection(self, shelf: Shelf) -> None:
         """Find or create the folder."""

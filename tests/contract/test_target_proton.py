@@ -81,6 +81,8 @@ def test_every_real_mail_ends_restored_repaired_or_quarantined_and_none_is_lost(
         if rebuild and path.name == "mail-parser__thirdparty-015.eml":
             continue  # Python, which plays Bridge's part here, really damages it
         data = path.read_bytes()
+        if rebuild and len(data) > 200_000:
+            continue  # the other run has them
         data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") if crlf else data
         mails.append(
             (parcel(PROJECT, path.name, data, about={**RECEIVED, "categories": ["Red"]}), data)
@@ -208,6 +210,11 @@ def test_a_mail_that_is_too_large_becomes_a_stub_and_stays_whole_beside(tmp_path
         answers = put(target, PROJECT, [(parcel(PROJECT, "a", data, about=RECEIVED), data)])
         target.close()
         stored = double.box("Folders/Project")
+        (tmp_path / "dry").mkdir()
+        dry = mail(endpoint(double, tmp_path / "dry", quirks={"max_bytes": 300_000}))
+        [(one, reader)] = loaded([(parcel(PROJECT, "a", data, about=RECEIVED), data)])
+        assert "too large" in dry.examine(one, reader).why
+        assert list((tmp_path / "dry").iterdir()) == []
     assert states(answers) == [REPAIRED]
     assert "too large (0.3 MB)" in answers[0][1].why
     assert len(stored) == 1

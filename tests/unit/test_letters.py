@@ -294,20 +294,20 @@ def test_a_header_without_end_is_refused() -> None:
 
 
 HOSTILE = {
-    "semicolons": b"Content-Type: " + b";" * 300_000,
-    "comments": b"To: " + b"(" * 300_000,
-    "quotes": b"To: " + b'"\x01' * 300_000,
-    "commas": b"From: " + b"," * 300_000,
-    "addresses": b"To: " + b"a@b.c, " * 40_000 + b"@",
-    "phrases": b"Cc: " + b"a " * 130_000 + b"<",
-    "groups": b"To: " + b"a:" * 130_000,
-    "folded": b"X: y\r\n" + b" \r\n" * 300_000,
-    "fields": b"A:b\r\n" * 150_000,
-    "returns": b"X: y" + b"\r" * 300_000,
+    "semicolons": b"Content-Type: " + b";" * 100_000,
+    "comments": b"To: " + b"(" * 100_000,
+    "quotes": b"To: " + b'"\x01' * 100_000,
+    "commas": b"From: " + b"," * 100_000,
+    "addresses": b"To: " + b"a@b.c, " * 15_000 + b"@",
+    "phrases": b"Cc: " + b"a " * 40_000 + b"<",
+    "groups": b"To: " + b"a:" * 40_000,
+    "folded": b"X: y\r\n" + b" \r\n" * 100_000,
+    "fields": b"A:b\r\n" * 50_000,
+    "returns": b"X: y" + b"\r" * 100_000,
     "8-bit": b"Subject: " + b"\xff" * 60_000,
-    "8-bit names": b"To: " + b'\xff "' * 30_000,
-    "stray": b"x\r\n" * 300_000 + b"From: y",
-    "encoded": b"Date: " + b"1 " * 130_000,
+    "8-bit names": b"To: " + b'\xff "' * 12_000,
+    "stray": b"x\r\n" * 100_000 + b"From: y",
+    "encoded": b"Date: " + b"1 " * 40_000,
 }
 
 
@@ -316,7 +316,7 @@ def test_no_header_takes_long(name: str) -> None:
     mail = HOSTILE[name] + b"\r\n" + GOOD
     begun = time.process_time()
     got, _ = mended(mail)
-    assert time.process_time() - begun < 4
+    assert time.process_time() - begun < 3
     assert mended(got)[1] == ()
 
 
