@@ -18,7 +18,7 @@ _DEFAULT = f"{CALDAV}schedule-default-calendar-URL"
 _NOT_OURS = ("schedule-inbox", "schedule-outbox", "deleted-calendar", "subscribed", "trash-bin")
 _PREFIX = "backupd-"
 _LONGEST = 200
-_MADE, _THERE = frozenset({200, 201, 207}), 405
+_MADE = frozenset({200, 201})
 _XML = {"Content-Type": "application/xml; charset=utf-8"}
 
 
@@ -80,7 +80,7 @@ class Shelves:
         name = shown(shelf)
         for method, body in _recipes(self._wanted, name):
             answer = self._http.request(method, url, headers=_XML, content=body)
-            if answer.status_code in _MADE or (answer.status_code == _THERE and self._is(url)):
+            if answer.status_code in _MADE or self._is(url):
                 made = Collection(url, name)
                 self.listed().append(made)
                 return made

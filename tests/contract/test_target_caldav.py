@@ -175,7 +175,7 @@ def test_every_real_calendar_is_accounted_for(there: Place, target: CalDav, corp
     assert len(proofs) + len(quarantined) == len(pairs)
     assert len(proofs) > 50
     assert_quiet(there)
-    if there.name != "radicale":  # at ten requests a second, and tried above
+    if there.name == "cyrus":  # the others were asked for it above
         twice = put_all(target, where, pairs, look=True)
         assert not {key for key, put in twice.items() if put.state in {"restored", "repaired"}}
 
@@ -280,20 +280,20 @@ def test_an_event_without_length_arrives(there: Place, target: CalDav, how: str)
     assert twice.state == "present"
 
 
-@pytest.mark.parametrize(
-    "name", ["../../etc", "a/b", "<x>&\"'", "\u202eevil", "x" * 500, " ", "\x00\x08\ud800", "Ünï ☃"]
-)
-def test_a_hostile_name_is_only_a_name(there: Place, target: CalDav, name: str) -> None:
-    where = Shelf(Service.CALENDAR, f"calendar/{name!r}", (name,), 1, 1)
-    target.make_collection(where)
-    data = ics(f"{abs(hash(name))}@t")
-    (put,) = put_all(target, where, [(parcel(where, "a.ics", data), data)]).values()
-    assert put.state == "restored"
-    path = put.where.removeprefix(there.recorder.url)
-    assert path.startswith(there.calendars)
-    assert path.removeprefix(there.calendars).count("/") == 1
+HOSTILE = ("../../etc", "a/b", "<x>&\"'", "\u202eevil", "x" * 500, " ", "\x00\x08\ud800", "Ünï ☃")
+
+
+def test_a_hostile_name_is_only_a_name(there: Place, target: CalDav) -> None:
     again = CalDav(there.endpoint("caldav"))
-    assert again._known().take(where).url == target._known().take(where).url
+    for n, name in enumerate(HOSTILE):
+        where = Shelf(Service.CALENDAR, f"calendar/{name!r}", (name,), 1, 1)
+        data = ics(f"hostile{n}@t")
+        (put,) = put_all(target, where, [(parcel(where, "a.ics", data), data)]).values()
+        assert put.state == "restored"
+        path = put.where.removeprefix(there.recorder.url)
+        assert path.startswith(there.calendars)
+        assert path.removeprefix(there.calendars).count("/") == 1
+        assert again._known().take(where).url == target._known().take(where).url
     again.close()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +129,8 @@ def test_every_real_contact_is_accounted_for(there: Place, target: CardDav, corp
         each for each in there.recorder.written() if each.headers.get("User-Agent") == "backupd"
     ]
     assert all(b"\r\nVERSION:3.0\r\n" in each.body for each in sent)
+    if there.name != "cyrus":  # the others were asked for it above
+        return
     twice = put_all(target, where, pairs, look=True)
     assert {key for key, put in twice.items() if put.state in {"restored", "repaired"}} == set()
 
@@ -208,15 +209,18 @@ def test_a_contact_that_somebody_imported_before_is_found_by_its_uid(
     assert (put.state, put.where.endswith("hand.vcf")) == ("present", True)
 
 
-@pytest.mark.parametrize("name", ["../../etc", "a/b", "<x>&\"'", "x" * 500, "\x00\ud800", "Ünï ☃"])
-def test_a_hostile_name_is_only_a_name(there: Place, target: CardDav, name: str) -> None:
-    where = Shelf(Service.CONTACTS, f"contacts/{name!r}", (name,), 1, 1)
-    data = card(f"hostile{len(name)}")
-    (put,) = put_all(target, where, [(parcel(where, "a.vcf", data), data)]).values()
-    assert put.state == "restored"
-    path = re.sub("^http://[^/]*", "", put.where)
-    assert path.startswith(there.books)
-    assert path.removeprefix(there.books).count("/") == 1
+HOSTILE = ("../../etc", "a/b", "<x>&\"'", "x" * 500, "\x00\ud800", "Ünï ☃")
+
+
+def test_a_hostile_name_is_only_a_name(there: Place, target: CardDav) -> None:
+    for n, name in enumerate(HOSTILE):
+        where = Shelf(Service.CONTACTS, f"contacts/{name!r}", (name,), 1, 1)
+        data = card(f"hostile{n}")
+        (put,) = put_all(target, where, [(parcel(where, "a.vcf", data), data)]).values()
+        assert put.state == "restored"
+        path = put.where.removeprefix(there.recorder.url)
+        assert path.startswith(there.books)
+        assert path.removeprefix(there.books).count("/") == 1
 
 
 def test_broken_contacts_end_in_quarantine_and_the_run_goes_on(
