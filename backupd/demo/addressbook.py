@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backupd.demo.changes import Change, ChangeLog, Stream
@@ -39,6 +39,7 @@ class Contact:
     photo: bytes = b""
     version: int = 0
     modified: datetime = EPOCH
+    extended: dict[str, str] = field(default_factory=dict)
 
 
 def contacts_in(folder: int) -> Stream:

@@ -52,6 +52,7 @@ class Event:
     incarnation: int = 0
     version: int = 0
     modified: datetime = EPOCH
+    extended: dict[str, str] = field(default_factory=dict)
 
     @property
     def recurring(self) -> bool:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from backupd.demo.calls import Json
     from backupd.demo.directory import User
 
-_EMPTY: Json = {
+EMPTY: Json = {
     "birthday": None,
     "fileAs": "",
     "displayName": "",
@@ -66,7 +66,7 @@ def write_contacts(user: User, *, thorough: bool) -> None:
 
 
 def _put(user: User, folder: str | None = None, photo: bytes = b"", **data: object) -> None:
-    user.contacts.put(user.contacts.folder(folder), _EMPTY | data, photo=photo)
+    user.contacts.put(user.contacts.folder(folder), EMPTY | data, photo=photo)
 
 
 def _full(user: User) -> None:

@@ -15,6 +15,7 @@ from backupd.demo.calls import Answer, Call, Handler, Json, bad_request, not_fou
 from backupd.demo.ids import Kind
 from backupd.demo.odata import collection, entity, in_text, selection
 from backupd.demo.routes_mail import attachment_json, part_of, raw_part
+from backupd.demo.writing import expanded
 from backupd.demo.zones import graph_time, is_known, parse_time
 
 _MOST = 999
@@ -94,11 +95,9 @@ def _group(call: Call) -> int:
 def list_events(call: Call) -> Answer:
     """Single events and masters; occurrences and exceptions are not listed."""
     agenda = call.user().agenda
-    rows = [
-        in_zone(call, event_json(agenda, event, immutable=call.immutable))
-        for event in agenda.in_calendar(calendar_of(call))
-    ]
-    return collection(call, rows, most=_MOST)
+    found = agenda.in_calendar(calendar_of(call))
+    rows = [in_zone(call, event_json(agenda, each, immutable=call.immutable)) for each in found]
+    return expanded(call, rows, [event.extended for event in found], most=_MOST)
 
 
 def get_event(call: Call) -> Answer:

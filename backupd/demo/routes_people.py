@@ -16,6 +16,7 @@ from backupd.demo.addressbook import (
 from backupd.demo.calls import Answer, Call, Handler, Json, key, not_found
 from backupd.demo.ids import Kind
 from backupd.demo.odata import Feed, collection, delta, entity
+from backupd.demo.writing import expanded
 
 if TYPE_CHECKING:
     from backupd.demo.changes import Change
@@ -84,7 +85,8 @@ def list_contacts(call: Call) -> Answer:
     """The contacts of a folder."""
     book = call.user().contacts
     found = book.in_folder(folder_of(call))
-    return collection(call, [contact_json(book, c, immutable=call.immutable) for c in found])
+    rows = [contact_json(book, c, immutable=call.immutable) for c in found]
+    return expanded(call, rows, [contact.extended for contact in found])
 
 
 def contacts_delta(call: Call) -> Answer:

@@ -25,6 +25,7 @@ from backupd.demo.ids import guid_of
 from backupd.demo.mailbox import MailFolder, Message, StoredContent
 from backupd.demo.mailbox_names import OUTSIDE, standard_folders
 from backupd.demo.moments import now
+from backupd.demo.outbox import Invitation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,7 @@ class TenantState:
         secret = f"demo~{guid_of('secret', seed)}"
         self.app = Application(guid_of("app", seed), secret, set(ALL_ROLES))
         self.sku_status = "Enabled"
+        self.outbox: list[Invitation] = []
 
     # People
 

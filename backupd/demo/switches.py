@@ -30,6 +30,7 @@ class Switches:
         resource_units: the budget of OneDrive and SharePoint per minute, in resource units.
         token_lifetime: seconds that an access token lives.
         download_lifetime: seconds that a download address lives.
+        transaction_conflict: a repeated `transactionId` is refused with 409; else the event is answered again.
         upload_lifetime: seconds that an upload session lives.
         range_mode: `partial` (206), `whole` (200) or `unsatisfiable` (416) on a Range request.
         control_characters: JSON strings hold raw control characters where a name has them.
@@ -57,6 +58,7 @@ class Switches:
     resource_units: int = 1_250
     token_lifetime: int = 3_600
     download_lifetime: float = 3_600.0
+    transaction_conflict: bool = False
     upload_lifetime: float = 3_600.0
     range_mode: str = "partial"
     control_characters: bool = True

@@ -29,6 +29,8 @@ from backupd.demo import (
     routes_tasks,
     routes_upload,
     routes_view,
+    routes_write_contacts,
+    routes_write_events,
 )
 from backupd.demo.content import Amount, populate
 from backupd.demo.control import Control
@@ -209,6 +211,8 @@ def router(uploads: Uploads | None = None) -> Router:
         routes_people.ROUTES,
         routes_files.ROUTES,
         routes_upload.routes(uploads),
+        routes_write_contacts.ROUTES,
+        routes_write_events.ROUTES,
         routes_directory.ROUTES,
         {"POST $batch": _batch},
     )

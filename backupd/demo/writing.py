@@ -7,11 +7,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from backupd.demo.calls import Answer, Call, Json, Refused, bad_request
-from backupd.demo.odata import EXTENDED, context
+from backupd.demo.odata import EXTENDED, context, paged, project, selection
 from backupd.demo.workloads import workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 _FILTER = re.compile(r"id eq '((?:[^']|'')*)'", re.IGNORECASE)
 LARGEST = 4 * 1024 * 1024
@@ -62,13 +62,17 @@ def extended(body: Json) -> dict[str, str]:
     return {str(row["id"]): str(row["value"]) for row in rows}
 
 
-def with_extended(call: Call, rows: Iterable[Json], held: Iterable[dict[str, str]]) -> None:
-    """Add to rows the extended properties that `$expand` asks for by id."""
+def expanded(
+    call: Call, rows: Sequence[Json], held: Sequence[dict[str, str]], most: int = 1_000
+) -> Answer:
+    """A page of a list, each row with those of its extended properties that `$expand` asks for."""
     expand = call.query.get("$expand", "")
-    if EXTENDED.lower() not in expand.lower():
-        return
+    wanted = EXTENDED.lower() in expand.lower()
     asked = [found.replace("''", "'").lower() for found in _FILTER.findall(expand)]
-    for row, mine in zip(rows, held, strict=True):
-        shown = [{"id": k, "value": v} for k, v in mine.items() if k.lower() in asked]
-        if shown:
-            row[EXTENDED] = shown
+    page, body = paged(call, list(zip(rows, held, strict=True)), most=most)
+    shown = []
+    for row, mine in page:
+        made = project(row, selection(call))
+        more = [{"id": k, "value": v} for k, v in mine.items() if k.lower() in asked]
+        shown.append(made | {EXTENDED: more} if wanted and more else made)
+    return Answer(body | {"value": shown})

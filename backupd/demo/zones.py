@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 CUSTOM = "tzone://Microsoft/Custom"
 """What Outlook writes when a client brought its own definition; nobody can tell what it means."""
 
-_IANA = {
+_IANA = WINDOWS_TO_OLSON | {
     "UTC": "UTC",
     "GMT Standard Time": "Europe/London",
     "Romance Standard Time": "Europe/Brussels",
@@ -31,7 +33,7 @@ def zone(name: str) -> tzinfo:
 
 def is_known(name: str) -> bool:
     """Whether a client may ask for times in this zone."""
-    return name in _IANA or name in _IANA.values()
+    return name in _IANA or name in available_timezones()
 
 
 def graph_time(moment: datetime, name: str = "UTC") -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from targets.microsoft365.contacts import Contacts as contacts  # noqa: N813
 from targets.microsoft365.files import Files as files  # noqa: N813 - what `targets.KINDS` names
 from targets.microsoft365.mail import Mail as mail  # noqa: N813
 
-__all__ = ["files", "mail"]
+__all__ = ["contacts", "files", "mail"]

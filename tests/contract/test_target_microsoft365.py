@@ -11,13 +11,16 @@ import pytest
 import stamina
 from parcels import loaded, parcel, shelf
 
+from backupd.demo.addressbook import contact_json
 from backupd.demo.drive import ROOT
 from backupd.demo.faults import Fault
 from backupd.demo.tenant import SimulatedTenant
 from backupd.errors import AuthError, ConfigError, TransientError, UserError
 from backupd.model import Service
 from backupd.ports import Claim, Parcel, Shelf, Target
+from sources.graph.vcard import contact_to_vcard
 from targets.endpoint import Application, Endpoint
+from targets.microsoft365.contacts import Contacts
 from targets.microsoft365.files import Files
 
 ROLES = {"Calendars.ReadWrite", "Contacts.ReadWrite", "Files.ReadWrite.All"}
@@ -221,6 +224,115 @@ class TestFiles:
         state.delete_item(drive, "b.txt")
         said = mover.proofs(Files, ONEDRIVE, *claims)
         assert said == ["changed the content differs", "missing is not there"]
+
+
+BOOK = shelf(Service.CONTACTS, "Contacts", special="contacts")
+WITNESSES = shelf(Service.CONTACTS, "Witnesses: harbour", "Interpreters")
+
+
+def address_book(tenant: SimulatedTenant) -> list[tuple[Parcel, bytes]]:
+    """Everything that the tenant's own address book holds, as the backup keeps it."""
+    book = tenant.state.user("amelia").contacts
+    found = []
+    for contact in book.contacts.values():
+        row = contact_json(book, contact)
+        data = contact_to_vcard(row, contact.photo, "image/png")
+        found.append((parcel(BOOK, f"{contact.uid}.vcf", data, key=row["id"]), data))
+    return found
+
+
+def real(corpus: Path, suffix: str, where: Shelf) -> list[tuple[Parcel, bytes]]:
+    files = sorted((corpus / suffix).iterdir())
+    return [(parcel(where, each.name, each.read_bytes()), each.read_bytes()) for each in files]
+
+
+class TestContacts:
+    def test_the_whole_address_book_comes_back_and_says_the_same(self, mover: Mover) -> None:
+        items = address_book(mover.tenant)
+        claims = mover.put(Contacts, BOOK, *items)
+        assert states(claims) == {"restored", "repaired"}
+        assert list(whys(claims).values()) == [
+            "1 detail moved into the notes"
+        ]  # an Exchange address
+        assert set(mover.proofs(Contacts, BOOK, *claims)) == {"same"}
+        full = next(c for c in mover.user.contacts.contacts.values() if c.data["surname"] == "Dupont-Ōtani" and c.photo)  # fmt: skip
+        origin = next(c for c in mover.tenant.state.user("amelia").contacts.contacts.values() if c.data["surname"] == "Dupont-Ōtani")  # fmt: skip
+        assert full.photo == origin.photo
+        for address in ("homeAddress", "businessAddress"):  # where an empty part says nothing
+            assert full.data[address].items() <= origin.data[address].items()
+        kept = set(origin.data) - {
+            "emailAddresses",
+            "personalNotes",
+            "homeAddress",
+            "businessAddress",
+        }
+        assert {k: full.data[k] for k in kept} == {k: origin.data[k] for k in kept}
+
+    def test_a_second_restore_puts_nothing(self, mover: Mover) -> None:
+        items = address_book(mover.tenant)
+        mover.put(Contacts, BOOK, *items)
+        mover.tenant.log.clear()
+        assert states(mover.put(Contacts, BOOK, *items, look=True)) == {"present"}
+        assert {each.method for each in mover.tenant.log if each.door == "graph"} == {"GET"}
+
+    def test_into_the_mailbox_that_still_has_them_nothing_is_put(self, mover: Mover) -> None:
+        amelia = mover.tenant.state.user("amelia")
+        mover.endpoint = replace(mover.endpoint, account=amelia.upn)
+        before = len(amelia.contacts.contacts)
+        assert states(mover.put(Contacts, BOOK, *address_book(mover.tenant)[:4], look=True)) == {
+            "present"
+        }
+        assert len(amelia.contacts.contacts) == before
+
+    def test_folders_lie_where_they_lay(self, mover: Mover) -> None:
+        data = b"BEGIN:VCARD\r\nVERSION:3.0\r\nFN:A\r\nN:;A;;;\r\nUID:a\r\nEND:VCARD\r\n"
+        for _ in range(2):
+            mover.put(Contacts, WITNESSES, (parcel(WITNESSES, "a.vcf", data), data), look=True)
+        folders = {each.name: each for each in mover.user.contacts.folders.values()}
+        inner = folders["Interpreters"]
+        assert inner.parent == folders["Witnesses: harbour"].uid
+        assert len(mover.user.contacts.in_folder(inner)) == 1
+
+    def test_a_lost_answer_makes_no_second_contact(self, mover: Mover) -> None:
+        mover.tenant.faults.add(Fault("cut", method="POST", route="*/contacts", times=2))
+        items = address_book(mover.tenant)[:6]
+        claims = mover.put(Contacts, BOOK, *items)
+        assert states(claims) == {"restored"}
+        assert len(mover.user.contacts.contacts) == 6
+
+    def test_a_picture_that_a_killed_run_left_out_is_added(self, mover: Mover) -> None:
+        items = [each for each in address_book(mover.tenant) if b"PHOTO" in each[1]]
+        fault = mover.tenant.faults.add(Fault("bad_gateway", method="PUT", route="*/photo/*"))
+        with pytest.raises(TransientError):
+            mover.put(Contacts, BOOK, *items)
+        mover.tenant.faults.remove(fault)
+        claims = mover.put(Contacts, BOOK, *items, look=True)
+        assert {each.put.state for each in claims} <= {"restored", "repaired"}
+        assert len(mover.user.contacts.contacts) == len(items)
+        assert all(each.photo for each in mover.user.contacts.contacts.values())
+
+    def test_every_real_contact_ends_somewhere(self, mover: Mover, corpus: Path) -> None:
+        items = real(corpus, "vcf", BOOK)
+        claims = mover.put(Contacts, BOOK, *items)
+        assert len(claims) == len(items)
+        assert states(claims) <= {"restored", "repaired", "quarantined"}
+        stored = [each for each in claims if each.put.state != "quarantined"]
+        assert len(stored) > 0.7 * len(items), whys(claims)
+        assert {each.partition(" ")[0] for each in mover.proofs(Contacts, BOOK, *stored)} == {
+            "same"
+        }
+        again = mover.put(Contacts, BOOK, *items, look=True)
+        assert states(again) <= {"present", "quarantined"}
+
+    def test_what_somebody_changed_there_is_told_and_stays(self, mover: Mover) -> None:
+        items = address_book(mover.tenant)[:2]
+        claims = mover.put(Contacts, BOOK, *items)
+        contact = next(iter(mover.user.contacts.contacts.values()))
+        mover.tenant.state.put_contact(mover.user, {"jobTitle": "President"}, contact)
+        assert "changed differs in jobTitle" in mover.proofs(Contacts, BOOK, *claims)
+        again = mover.put(Contacts, BOOK, *items, look=True)
+        assert sorted(each.put.state for each in again) == ["present", "quarantined"]
+        assert "jobTitle" in " ".join(whys(again).values())
 
 
 class TestAccess:
