@@ -132,9 +132,17 @@ def _without_inventions(each: Line) -> bool:
 
 
 def read(data: bytes) -> Component:
-    """The one VCALENDAR of a file. Raises ItemRefused (reason `broken`) when it is none."""
+    """The one VCALENDAR of a file. Raises ItemRefused (reason `broken`) when it is none.
+
+    Files inside it are read as their hash alone: the library takes them letter by letter.
+    """
+    calendars, _ = parse(cleaned(data)[0])
+    return _parsed(calendars)
+
+
+def _parsed(calendars: Sequence[Block]) -> Component:
     try:
-        return icalendar.Calendar.from_ical(data)
+        return icalendar.Calendar.from_ical(serialize(map(_slim, calendars)))
     except HOSTILE as error:
         raise ItemRefused(
             f"The item is no calendar item that can be read ({type(error).__name__}).",
@@ -142,9 +150,24 @@ def read(data: bytes) -> Component:
         ) from error
 
 
+def _slim(block: Block) -> Block:
+    inside = [_slim(x) if isinstance(x, Block) else _hashed(x) for x in block.inside]
+    return Block(block.name, inside)
+
+
+def _hashed(each: Line) -> Line:
+    if each.name != "ATTACH" or not each.is_binary:
+        return each
+    value = "".join(each.value.split())
+    return line("ATTACH", f"urn:sha256:{hashlib.sha256(value.encode()).hexdigest()}")
+
+
 def meaning_of(data: bytes) -> str:
     """What a calendar item says. Raises ItemRefused (reason `broken`)."""
-    calendar = read(data)
+    return _meaning(read(data))
+
+
+def _meaning(calendar: Component) -> str:
     try:
         return meaning.word(_statements(calendar))
     except HOSTILE as error:
@@ -154,9 +177,9 @@ def meaning_of(data: bytes) -> str:
 
 
 def _finished(calendar: Block, notes: Sequence[str]) -> Prepared:
-    data = serialize([calendar])
-    uid = next((str(x["UID"]) for x in read(data).walk() if x.name in KINDS and "UID" in x), "")
-    return Prepared(data, uid, tuple(notes), meaning_of(data))
+    parsed = _parsed([calendar])
+    uid = next((str(x["UID"]) for x in parsed.walk() if x.name in KINDS and "UID" in x), "")
+    return Prepared(serialize([calendar]), uid, tuple(notes), _meaning(parsed))
 
 
 def _tidy(block: Block) -> None:
@@ -281,8 +304,6 @@ def _plain(name: str, value: Any, start: Any) -> Iterator[str]:
         yield _time(value.dt)
     elif name in {"ATTENDEE", "ORGANIZER"}:
         yield str(value).lower()
-    elif isinstance(value, icalendar.vBinary):
-        yield hashlib.sha256(value.to_ical()).hexdigest()
     elif isinstance(value, str):
         text = re.sub(r'\\([",;:])', r"\1", str(value))
         yield "\n".join(each.rstrip() for each in text.splitlines())

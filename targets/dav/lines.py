@@ -19,9 +19,14 @@ _END_OF_LINE = re.compile(rb"\r?\n(?![ \t])")
 _FOLD = re.compile(rb"\r?\n[ \t]")
 _HEAD = re.compile(r'(?:[^":]|"[^"]*")*+:')
 _NAME = re.compile(r"(?:([A-Za-z0-9-]+)\.)?([A-Za-z0-9-]+)(?=[;:])")
-_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\xef\xbf[\xbe\xbf]")
+_CONTROLS = bytes((*range(9), 11, 12, *range(14, 32), 127))
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
+"""A line end to some servers and none to others: we must see every line that any of them sees."""
+_NO_LETTERS = re.compile(rb"\xef\xbf[\xbe\xbf]")
 _BOM = b"\xef\xbb\xbf"
 _WIDTH = 74
+_HEADS = 8000
+"""Bytes within which the parameters of a property end."""
 _DEEPEST = 20
 
 
@@ -41,7 +46,7 @@ class Line:
     @property
     def head(self) -> str:
         """Name and parameters with the colon; "" for a line that has none."""
-        found = _HEAD.match(self.text)
+        found = _HEAD.match(unfolded(self.raw[:_HEADS]))
         return found[0] if found else ""
 
     @property
@@ -49,7 +54,7 @@ class Line:
         """The parameters. Raises ValueError where they are none."""
         head = self.head
         if not head:
-            raise ValueError(self.name)
+            raise ValueError(self.name)  # too long a head is none either
         start = len(self.group) + 1 if self.group else 0
         _, params, _ = Contentline(head[start:]).parts()  # type: ignore[no-untyped-call]
         return _merged(params, head) if head.count("=") > len(params) else params
@@ -58,6 +63,11 @@ class Line:
     def value(self) -> str:
         """What stands behind the colon, still escaped."""
         return self.text[len(self.head) :]
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the value is a file in base64."""
+        return "ENCODING=B" in self.head.upper()
 
 
 @dataclass(slots=True)
@@ -143,10 +153,10 @@ def cleaned(data: bytes) -> tuple[bytes, list[str]]:
     except UnicodeDecodeError:
         data = data.decode("cp1252", "replace").encode()
         repairs.append("the letters were not UTF-8")
-    clean = _CONTROLS.sub(b"", data)
+    clean = _NO_LETTERS.sub(b"", data.translate(None, _CONTROLS))
     if clean != data:
         repairs.append("control characters removed")
-    return clean, repairs
+    return _LONE_RETURN.sub(b"\n", clean), repairs
 
 
 def parse(data: bytes) -> tuple[list[Block], int]:
@@ -164,7 +174,7 @@ def parse(data: bytes) -> tuple[list[Block], int]:
         if each.name in {"BEGIN", "END"}:
             _nest(stack, each)
         else:
-            unreadable += each.name == _UNREADABLE
+            unreadable += each.name == _UNREADABLE and not raw.startswith(_UNREADABLE.encode())
             stack[-1].inside.append(each)
     if len(stack) > 1 or any(root.lines):
         raise _broken()
@@ -209,8 +219,6 @@ _MENDED = {
     "B": "ENCODING=b",
     "QUOTED-PRINTABLE": "ENCODING=QUOTED-PRINTABLE",
 }
-_HEADS = 2000
-"""Bytes within which the name of a property ends."""
 
 
 def _nest(stack: list[Block], each: Line) -> None:

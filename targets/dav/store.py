@@ -46,6 +46,8 @@ _CONFLICT = frozenset({400, 403, 409, 412, 415, 422, 500})
 """With these servers say that they have the UID already, or do not like the item."""
 _AT_ONCE = 50
 _LARGE = 64 << 10
+_LONGEST = 48 << 20
+"""Bytes of an item; it is held in memory while it is taken apart."""
 _FREE = f"{DAV}quota-available-bytes"
 _OUR_NAME = re.compile(r"[0-9a-f]{40}\.(ics|vcf)")
 
@@ -181,10 +183,11 @@ class Store(ABC):
     # Putting
 
     def _prepared(self, parcel: Parcel, held: IO[bytes]) -> Prepared:
-        limit = self._endpoint.quirks.get("max_bytes")
+        told = self._endpoint.quirks.get("max_bytes")
+        limit = min(told, _LONGEST) if isinstance(told, int) else _LONGEST
         size = held.seek(0, os.SEEK_END)
         held.seek(0)
-        if isinstance(limit, int) and size > limit:
+        if size > limit:
             raise ItemRefused(
                 f"{size} bytes are more than the {limit} that the target takes.", reason="too-large"
             )
