@@ -247,7 +247,7 @@ class Restore:
             if shelf.service not in self.target.services:
                 self.result.unsupported[shelf.service] += shelf.items
                 continue
-            tally = Tally(shelf.service, "/".join(shelf.names), size=shelf.size)
+            tally = Tally(shelf.service, "/".join(shelf.names), shelf.items, shelf.size)
             self._tallies[shelf.path] = tally
             self.result.collections.append(tally)
             chosen.append(shelf)
@@ -363,6 +363,7 @@ class Restore:
         share = min(1.0, READ_ALL / total) if total else 1.0
         self.result.sampled = share < 1
         for shelf in shelves:
+            self._tallies[shelf.path].expected = 0  # counted anew: not all of it may be meant
             for proof in self.target.read_back(shelf, self._claims(shelf, share)):
                 self.ledger.proven(proof)
                 self._judge(shelf, proof)

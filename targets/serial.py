@@ -41,34 +41,44 @@ def put_each(
     `put` is called from several threads and gets the bytes rewound; any other error ends the iteration.
     """
 
-    def work(parcel: Parcel, held: IO[bytes]) -> Put:
-        with held:
-            try:
-                return put(parcel, held)
-            except (ItemError, IntegrityError) as error:
-                return Put.failed(error)
-
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[Parcel, IO[bytes], Future[Put]]] = deque()
         try:
             for parcel, content in items:
-                try:
-                    held = spool(content)
-                except (ItemError, IntegrityError) as error:
-                    yield parcel, Put.failed(error)
+                held = _spooled(content)
+                if isinstance(held, Put):
+                    yield parcel, held
                     continue
-                waiting.append((parcel, held, pool.submit(work, parcel, held)))
+                waiting.append((parcel, held, pool.submit(_put_one, put, parcel, held)))
                 if len(waiting) >= 2 * workers:
-                    done, _, future = waiting.popleft()
-                    yield done, future.result()
+                    yield _next(waiting)
             while waiting:
-                done, _, future = waiting.popleft()
-                yield done, future.result()
+                yield _next(waiting)
         except BaseException:
             for _, held, future in waiting:
                 if future.cancel():
                     held.close()
             raise
+
+
+def _spooled(content: Reader) -> IO[bytes] | Put:
+    try:
+        return spool(content)
+    except (ItemError, IntegrityError) as error:
+        return Put.failed(error)
+
+
+def _put_one(put: Callable[[Parcel, IO[bytes]], Put], parcel: Parcel, held: IO[bytes]) -> Put:
+    with held:
+        try:
+            return put(parcel, held)
+        except (ItemError, IntegrityError) as error:
+            return Put.failed(error)
+
+
+def _next(waiting: deque[tuple[Parcel, IO[bytes], Future[Put]]]) -> tuple[Parcel, Put]:
+    parcel, _, future = waiting.popleft()
+    return parcel, future.result()
 
 
 def prove_each(

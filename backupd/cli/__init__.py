@@ -50,7 +50,9 @@ def _common(
         level=logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING,
         format="%(levelname)s %(name)s: %(message)s",
     )
-    for chatty in ("asyncio", "httpx", "httpcore", "aiohttp", "sqlalchemy"):
+    if not verbose and not debug:
+        logging.getLogger("stamina").setLevel(logging.ERROR)  # what did not help is told as an error
+    for chatty in ("asyncio", "imapclient", "httpx", "httpcore", "aiohttp", "sqlalchemy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     context.obj = Context(config, debug=debug)
 

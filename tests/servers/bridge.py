@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from imapclient import imap_utf7
@@ -262,7 +263,9 @@ def _fetched(item: bytes, message: Stored) -> bytes:
     if item == b"FLAGS":
         return b"FLAGS (" + b" ".join(sorted(message.flags)) + b")"
     if item == b"INTERNALDATE":
-        moment = parsedate_to_datetime(message.date)
+        moment = datetime.now(UTC)  # a draft may have no Date
+        with suppress(ValueError, TypeError):
+            moment = parsedate_to_datetime(message.date)
         return moment.strftime('INTERNALDATE "%d-%b-%Y %H:%M:%S +0000"').encode()
     if item == b"RFC822.SIZE":
         return b"RFC822.SIZE %d" % len(message.literal)
