@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from imapclient import imap_utf7
-
 from servers.bridge_account import KEPT, Box, Bridge, Refused, Stored
 from servers.process import certificate, folder
 

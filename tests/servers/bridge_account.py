@@ -13,6 +13,7 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email import message_from_bytes
+from email.errors import CloseBoundaryNotFoundDefect, NoBoundaryInMultipartDefect
 from email.headerregistry import HeaderRegistry
 from pathlib import Path
 
@@ -187,20 +188,29 @@ class Bridge:
 
 
 def _decodable(literal: bytes) -> None:
-    """Bridge decodes every text before it imports a message."""
+    """Bridge takes every message apart and decodes its parts before it imports it."""
     for part in message_from_bytes(literal).walk():
+        if any(isinstance(each, _FATAL) for each in part.defects):
+            raise Refused(b"NO", "multipart: NextPart: EOF")
         content = part.get_payload()
-        if part.get_content_maintype() != "text" or not isinstance(content, str):
-            continue
-        match str(part.get("Content-Transfer-Encoding", "")).strip().lower():
-            case "base64":
-                try:
-                    base64.b64decode(re.sub(r"[\r\n]", "", content), validate=True)
-                except ValueError:
-                    raise Refused(b"NO", "illegal base64 data") from None
-            case "quoted-printable":
-                if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|=[ \t]+\r?\n", content):
-                    raise Refused(b"NO", "invalid unescaped byte in body")
+        if isinstance(content, str):
+            _decoded(str(part.get("Content-Transfer-Encoding", "7bit")).strip().lower(), content)
+
+
+_FATAL = (CloseBoundaryNotFoundDefect, NoBoundaryInMultipartDefect)
+
+
+def _decoded(encoding: str, content: str) -> None:
+    if encoding == "base64":
+        try:
+            base64.b64decode(re.sub(r"[\r\n]", "", content), validate=True)
+        except ValueError:
+            raise Refused(b"NO", "illegal base64 data") from None
+    elif encoding == "quoted-printable":
+        if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|=[ \t]+\r?\n", content):
+            raise Refused(b"NO", "invalid unescaped byte in body")
+    elif encoding not in {"7bit", "8bit", "binary", ""}:
+        raise Refused(b"NO", "encoding error: unhandled encoding")
 
 
 def _head(literal: bytes) -> dict[str, str]:

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 from parcels import loaded
-
-from backupd.ports import Parcel, Proof, Put, Shelf
 from servers import radicale, sabre
 from servers.cyrus import cyrus
 from servers.recorder import Recorder, recorder
+
+from backupd.ports import Parcel, Proof, Put, Shelf
 from targets.endpoint import Endpoint
 
 SERVERS = ("radicale", "sabre", "cyrus")
