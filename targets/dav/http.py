@@ -248,11 +248,7 @@ class Http:
                 reason="credential",
             )
         if status == _FULL:
-            raise UserError(
-                f"{self.host} has no room left for this account.",
-                hint="Make room or raise the quota, then run the restore again: it goes on where it stopped.",
-                reason="quota",
-            )
+            raise full(self.host)
         if status == _TOO_LARGE:
             raise ItemRefused(f"{self.host} takes nothing of this size.", reason="too-large")
         if status in _LATER:
@@ -283,6 +279,15 @@ class Http:
             hint="Check host and port, and whether the server runs.",
             reason="unreachable",
         )
+
+
+def full(host: str) -> UserError:
+    """The error of a target without room."""
+    return UserError(
+        f"{host} has no room left for this account.",
+        hint="Make room or raise the quota, then run the restore again: it goes on where it stopped.",
+        reason="quota",
+    )
 
 
 def child(folder: str, name: str) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from backupd.errors import ItemError, ItemRefused, TransientError
+from backupd.errors import ItemError, ItemRefused, TransientError, UserError
 from backupd.model import Service
 from backupd.ports import (
     PRESENT,
@@ -32,7 +32,7 @@ from backupd.ports import (
 )
 from targets.dav import meaning, xml
 from targets.dav.discovery import Place, Wanted, find
-from targets.dav.http import Http, child
+from targets.dav.http import Http, child, full
 from targets.dav.prepared import Prepared, derived_uid
 from targets.dav.readback import UNREADABLE, fetched, path_of, proof
 from targets.dav.shelves import Collection, Shelves
@@ -99,12 +99,12 @@ class Store(ABC):
         listed = self._known().listed()
         names = ", ".join(f"“{each.name}”" for each in listed[:5]) or "none yet"
         yield Finding("ok", self.name, f"{self.wanted.word} at {self._http.host}: {names}")
-        place = self._place().home or self._place().only
-        for each in self._http.propfind(place, [_FREE], 0):
-            free = each.props.get(_FREE, "").strip()
-            if free.isdecimal():
-                level = "warning" if int(free) < _LARGE else "ok"
-                yield Finding(level, self.name, f"{int(free) >> 20} MiB free")
+        free = self._room(self._place().home or self._place().only)
+        if free is not None:
+            level, hint = (
+                ("ok", "") if free > _LARGE else ("error", "Make room or raise the quota.")
+            )
+            yield Finding(level, self.name, f"{free >> 20} MiB free", hint)
 
     def steps(self) -> Sequence[str]:
         """What could not be made, and where its items are instead."""
@@ -276,7 +276,7 @@ class Store(ABC):
                     return self._put_there(url, parcel, each)
                 if again.status_code == _THERE:
                     return self._met(folder, url, parcel, each)
-        raise _refusal(self._http.host, answer)
+        raise self._refusal(folder, ready, answer)
 
     def _other(self, folder: Collection, url: str, ready: Prepared, answer: httpx.Response) -> str:
         """Where else the UID is: as the server's refusal says, or as a query finds."""
@@ -308,7 +308,7 @@ class Store(ABC):
             found = self._recognised(url, self._meaning_at(url), each)
             if found is not None:
                 return found
-        raise _refusal(self._http.host, first)
+        raise self._refusal(folder, other, first)
 
     def _put_there(self, url: str, parcel: Parcel, ready: Prepared) -> Put:
         self._made[_short(path_of(url))] = _short(parcel.key)
@@ -326,6 +326,29 @@ class Store(ABC):
                     reason="timeout",
                 ) from error
             raise
+
+    def _refusal(
+        self, folder: Collection, ready: Prepared, answer: httpx.Response
+    ) -> ItemRefused | UserError:
+        """Why the server took no form of an item: there is no room, or it does not like it."""
+        room = self._room(folder.url)
+        if room is not None and room < len(ready.data):
+            return full(self._http.host)
+        said = xml.condition(answer.content)
+        told = xml.explanation(answer.content) or said
+        status = f"{answer.status_code} ({told})" if told else f"{answer.status_code}"
+        return ItemRefused(
+            f"{self._http.host} does not take the item: status {status}.",
+            hint="It is kept in the backup; import it by hand if it matters.",
+            reason=said or f"status-{answer.status_code}",
+        )
+
+    def _room(self, url: str) -> int | None:
+        """Bytes that are free, where the server says so: not every one answers 507 when it is full."""
+        for each in self._http.propfind(url, [_FREE], 0):
+            free = each.props.get(_FREE, "").strip()
+            return int(free) if free.isdecimal() else None
+        return None
 
     def _leaf(self, uid: str) -> str:
         """The name of a resource: UIDs are long and hold odd characters."""
@@ -357,16 +380,6 @@ def _put(where: str, ready: Prepared) -> Put:
 
 def _present(where: str, ready: Prepared) -> Put:
     return Put(PRESENT, where, digest=ready.digest)
-
-
-def _refusal(host: str, answer: httpx.Response) -> ItemRefused:
-    said = xml.condition(answer.content)
-    told = xml.explanation(answer.content) or said
-    return ItemRefused(
-        f"{host} does not take the item: status {answer.status_code}{f' ({told})' if told else ''}.",
-        hint="It is kept in the backup; import it by hand if it matters.",
-        reason=said or f"status-{answer.status_code}",
-    )
 
 
 def _leaf(href: str) -> str:

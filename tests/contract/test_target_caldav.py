@@ -374,3 +374,11 @@ def test_a_calendar_of_the_same_name_is_used(there: Place, target: CalDav) -> No
         kind = {"Content-Type": "application/xml"}
         assert client.request("MKCALENDAR", made, content=body, headers=kind).status_code == 201
     assert target._known().take(calendar("my own")).url.endswith("/own/")
+
+
+def test_the_default_calendar_goes_where_the_server_keeps_its_own(
+    there: Place, target: CalDav
+) -> None:
+    where = calendar("Kalender", special="calendar")
+    url = target._known().take(where).url
+    assert url.endswith("/Default/") is (there.name == "cyrus")  # the others name none

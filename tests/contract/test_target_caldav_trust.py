@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import imaplib
 import socket
 import ssl
 import threading
@@ -13,6 +14,7 @@ import pytest
 import stamina
 from parcels import loaded, parcel, shelf
 from servers import radicale, sabre
+from servers.cyrus import cyrus
 from servers.dav import Place
 from servers.process import certificate, folder, stop
 
@@ -92,6 +94,22 @@ def test_a_server_that_wants_digests_gets_them_from_every_thread() -> None:
         target = CalDav(base.endpoint("caldav", secret=lambda: "wrong"))
         with pytest.raises(AuthError):
             list(target.preflight())
+        target.close()
+
+
+def test_a_full_account_stops_the_run_and_says_so() -> None:
+    where = shelf(Service.CALENDAR, "Full")
+    long = ics("long@t").replace(b"DURATION", b"DESCRIPTION:" + b"x" * 200_000 + b"\r\nDURATION")
+    with cyrus(quota=100) as server:
+        with imaplib.IMAP4(
+            server.host, server.imap
+        ) as session:  # the first login makes the mailbox
+            session.login("u1", server.password)
+        base = Place("cyrus", server.url + "/", "", "", None)  # type: ignore[arg-type]
+        target = CalDav(base.endpoint("caldav"))
+        with pytest.raises(UserError) as caught:
+            list(target.put(where, loaded([(parcel(where, "a.ics", long), long)]), look=False))
+        assert caught.value.reason == "quota"
         target.close()
 
 
