@@ -15,6 +15,7 @@ from targets.dav.xml import CALDAV, CARDDAV, DAV, Entry, element, written
 
 _COMPONENTS = f"{CALDAV}supported-calendar-component-set"
 _DEFAULT = f"{CALDAV}schedule-default-calendar-URL"
+_INBOX = f"{CALDAV}schedule-inbox"
 _NOT_OURS = ("schedule-inbox", "schedule-outbox", "deleted-calendar", "subscribed", "trash-bin")
 _PREFIX = "backupd-"
 _LONGEST = 200
@@ -125,8 +126,16 @@ class Shelves:
         """The calendar that the server itself calls the default one, else ""."""
         if not self.place.home or self._wanted.type != f"{CALDAV}calendar":
             return ""
-        for each in self._http.propfind(self.place.home, [TYPE, _DEFAULT], 1):
-            where = self._http.resolve(self.place.home, each.props.get(_DEFAULT, ""))
+        for each in self._http.propfind(self.place.home, [TYPE], 1):
+            inbox = self._http.resolve(self.place.home, each.href)
+            if inbox and _INBOX in each.names(TYPE):
+                return self._default_of(inbox)
+        return ""
+
+    def _default_of(self, inbox: str) -> str:
+        """What the scheduling inbox names; some servers tell it only when it is asked alone."""
+        for each in self._http.propfind(inbox, [_DEFAULT], 0):
+            where = self._http.resolve(inbox, each.props.get(_DEFAULT, ""))
             if each.props.get(_DEFAULT) and where:
                 return f"{where.rstrip('/')}/"
         return ""
