@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from targets.letters.fields import CRLF, Head, fold, tidied
+from targets.letters.fields import CRLF, Head, fold, parse, tidied
 from targets.letters.needs import Needs
 from targets.letters.parts import Part, Step, part_of, walk
-from targets.letters.recode import Recoder, header, retag
+from targets.letters.recode import Recoder, as_text, header, retag, simplify
 from targets.letters.rules import Rules
 from targets.letters.survey import Survey, straight
 
@@ -20,11 +20,13 @@ _WIDTH = 900
 
 def needs_of(head: Head, rest: Rest, found: Survey, rules: Rules) -> Needs:
     """What has to be done to the parts of a body, whose header is mended already."""
-    needs = Needs(rules)
+    root, needs = part_of(head), Needs(rules)
+    if rules.strict_parts and root.boundary:
+        needs.empty.add(root.number)
     nul = found.nul and not rules.nul_allowed
     long = bool(rules.max_line) and found.longest > (rules.max_line or 0)
     if nul or long or rules.strict_parts or (found.bare and found.binary):
-        for step in walk(part_of(head), rest()):
+        for step in walk(root, rest()):
             needs.look(step)
         needs.end()
     return needs
@@ -35,6 +37,8 @@ def body(head: Head, rest: Rest, needs: Needs) -> Iterator[bytes]:
     root = part_of(head)
     for repair in needs.said:
         head.say(repair)
+    if root.number in needs.empty:
+        as_text(head)
     if how := needs.recode.get(root.number):
         retag(head, root, how)
     if not needs.said:
@@ -52,7 +56,9 @@ def _rewritten(steps: Iterator[Step], needs: Needs) -> Iterator[bytes]:
             at_hand = None
         how = needs.recode.get(step.part.number, "")
         if step.what == "head":
-            yield _head(step, how, needs.rules)
+            yield _head(step, how, needs)
+        elif step.what == "unclosed":
+            yield breaker.close(step, needs)
         elif how and step.what == "content":
             at_hand = at_hand or (step.part, Recoder(step.part, how))
             yield at_hand[1].feed(step.data)
@@ -62,16 +68,24 @@ def _rewritten(steps: Iterator[Step], needs: Needs) -> Iterator[bytes]:
         yield at_hand[1].finish(whole=True)
 
 
-def _head(step: Step, how: str, rules: Rules) -> bytes:
+def _head(step: Step, how: str, needs: Needs) -> bytes:
     """The header of a part, tidied, folded, and saying how its content is encoded."""
-    data = straight(step.data)
+    rules, data = needs.rules, straight(step.data)
     if not rules.nul_allowed:
         data = data.replace(b"\0", b"")
     if rules.strict_parts:
-        data = tidied(data)
+        data = _simplified(tidied(data), step.part.number in needs.empty)
     if rules.max_line and max(map(len, data.split(CRLF))) > rules.max_line:
         data = fold(data.removesuffix(CRLF)) if data.endswith(CRLF) else fold(data)
     return header(data, step.part, how) if how else data
+
+
+def _simplified(data: bytes, empty: bool) -> bytes:
+    head, stray = parse(data)
+    changed = simplify(head)
+    if empty:
+        as_text(head)
+    return bytes(head) + stray if changed or empty else data
 
 
 class _Breaker:
@@ -80,6 +94,14 @@ class _Breaker:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._run = 0
+        self._open = False
+
+    def close(self, step: Step, needs: Needs) -> bytes:
+        """The boundary that is missing at the end of a multipart."""
+        if not self._rules.strict_parts or step.part.number in needs.empty:
+            return b""
+        end, self._open = CRLF if self._open else b"", False
+        return end + b"--" + step.part.boundary + b"--" + CRLF
 
     def feed(self, piece: bytes) -> bytes:
         """One piece of a line."""
@@ -89,6 +111,7 @@ class _Breaker:
         line = data.removesuffix(CRLF)
         end = data[len(line) :]
         limit = self._rules.max_line
+        self._open = not end and bool(line)
         if not limit or self._run + len(line) <= limit:
             self._run = 0 if end else self._run + len(line)
             return data

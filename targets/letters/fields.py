@@ -164,7 +164,7 @@ def parse(block: bytes) -> tuple[Head, bytes]:
 
 
 def tidied(raw: bytes) -> bytes:
-    """The header block of a part, CRLF ended, as a strict parser reads it; nothing is left out."""
+    """The header block of a part, as a strict parser reads it, with an empty line behind; nothing is left out."""
     lines: list[bytes] = []
     for line in raw.split(CRLF):
         if match := _FIELD.match(line):
@@ -174,7 +174,7 @@ def tidied(raw: bytes) -> bytes:
             lines.append(line)
         else:
             lines.append(_STRAY + b": " + line.lstrip() if line else line)
-    return CRLF.join(lines)
+    return CRLF.join(lines).rstrip(CRLF) + (2 * CRLF if any(lines) else CRLF)
 
 
 def _goes_on(lines: list[bytes], at: int) -> bool:

@@ -15,6 +15,7 @@ from backupd.ports import Parcel
 from targets.letters import addresses
 from targets.letters.eightbit import ascii_field
 from targets.letters.fields import CRLF, Field, Head, encode, fold, make
+from targets.letters.recode import simplify
 from targets.letters.rules import Rules
 
 UNKNOWN = "unknown@invalid"
@@ -217,6 +218,11 @@ def _identity(head: Head, parcel: Parcel, rules: Rules) -> None:
     head.say("Message-ID added")
 
 
+def _simple(head: Head, _parcel: Parcel, rules: Rules) -> None:
+    if rules.strict_parts and simplify(head):
+        head.say("type or encoding of the whole renamed, for no parser knows it")
+
+
 def _long(head: Head, _parcel: Parcel, rules: Rules) -> None:
     for each in head.fields:
         longest = max(map(len, each.raw.split(CRLF)))
@@ -227,6 +233,6 @@ def _long(head: Head, _parcel: Parcel, rules: Rules) -> None:
 
 STEPS: tuple[Callable[[Head, Parcel, Rules], None], ...] = (
     _nul, _names, _strip, _disarm, _ascii, _words, _long, _beginning, _date, _from, _sender, _recipients,
-    _identity, _received, _long,
+    _simple, _identity, _received, _long,
 )  # fmt: skip
 """Long lines come twice: before addresses are judged, and because renamed fields are longer."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from targets.letters.fields import CRLF, tidied
+from targets.letters.fields import CRLF, parse, tidied
 from targets.letters.parts import Part, Step
-from targets.letters.recode import BASE64, recoding
+from targets.letters.recode import BASE64, recoding, simplify
 from targets.letters.rules import Rules
 from targets.letters.strict import Decodes
 from targets.letters.survey import straight
@@ -18,12 +18,14 @@ class Needs:
 
     Attributes:
         recode: the numbers of parts whose content cannot pass as it is, and how to encode them.
+        empty: the numbers of multiparts whose boundary never came.
         said: the repairs in words.
     """
 
     rules: Rules
     recode: dict[int, str] = field(default_factory=dict)
     said: dict[str, None] = field(default_factory=dict)
+    empty: set[int] = field(default_factory=set)
     _run: int = 0
     _reading: tuple[Part, Decodes] | None = None
 
@@ -56,8 +58,24 @@ class Needs:
             if self._reading is None:
                 self._reading = (step.part, Decodes(step.part))
             self._reading[1].feed(step.data)
-        elif step.what == "head" and tidied(straight(step.data)) != straight(step.data):
+        elif step.what == "head":
+            self._read_head(step)
+        elif step.what == "edge" and step.part.number in self.empty and step.data.startswith(b"--"):
+            self.empty.discard(step.part.number)
+        elif step.what == "unclosed" and step.part.number in self.empty:
+            self._fix(step, "multipart without parts shown as text")
+        elif step.what == "unclosed":
+            self._fix(step, "missing boundary added")
+
+    def _read_head(self, step: Step) -> None:
+        block = straight(step.data)
+        head, _ = parse(tidied(block))
+        if simplify(head):
+            self._fix(step, "unknown encoding of a part renamed")
+        elif tidied(block) != block:
             self._fix(step, "header of a part tidied")
+        if step.part.boundary:
+            self.empty.add(step.part.number)
 
     def _fix(self, step: Step, repair: str) -> None:
         self.said[repair] = None

@@ -18,6 +18,7 @@ PIECE = 1 << 16
 _HEAD_LIMIT = 1 << 16
 _DEEPEST = 40
 _TYPE_LIMIT = 2_000
+_LONGEST_BOUNDARY = 1_000
 _LINES = re.compile(rb"[^\r\n]{0,65536}+(?:\r{0,2}\n|\r)|[^\r\n]{1,65536}")
 
 
@@ -44,8 +45,9 @@ class Step:
     """One piece of a body.
 
     Attributes:
-        what: `head` (all of a part's header, as it stands), `content` (of a leaf), or `edge`
-            (boundaries and the text around the parts).
+        what: `head` (all of a part's header, as it stands), `content` (of a leaf), `edge`
+            (boundaries and the text around the parts), or `unclosed`, without data: here the last
+            boundary of the part is missing.
     """
 
     what: str
@@ -61,6 +63,7 @@ def part_of(head: Head, number: int = 0, *, signed: bool = False) -> Part:
             known[name] = there.text[:_TYPE_LIMIT]
     kind = known.get_content_type()
     boundary = known.get_boundary("") if kind.startswith("multipart/") else ""
+    boundary = boundary if len(boundary) <= _LONGEST_BOUNDARY else ""
     encoding = (known.get("Content-Transfer-Encoding") or "7bit").split(";")[0].strip().lower()
     return Part(
         number,
@@ -97,19 +100,20 @@ class _Walk:
         elif part.kind == "message/rfc822" and part.encoding in {"7bit", "8bit", "binary"}:
             self.head = []
 
-    def edge(self, piece: bytes) -> bool:
-        """Whether a line is the boundary of an open multipart; if so, go behind it."""
+    def edge(self, piece: bytes) -> list[Part] | None:
+        """The multiparts inside that were left open, if a line is the boundary of an open one: go behind it."""
         if not piece.startswith(b"--"):
-            return False
+            return None
         line = piece.rstrip()
         for at in range(len(self.open) - 1, -1, -1):
             mark = b"--" + self.open[at].boundary
             if line in {mark, mark + b"--"}:
                 self.part = self.open[at]
                 self.head = [] if line == mark else None
+                inner = self.open[at + 1 :]
                 del self.open[at + (line == mark) :]
-                return True
-        return False
+                return inner[::-1]
+        return None
 
     def content(self) -> str:
         """What a line is that is neither boundary nor header."""
@@ -132,9 +136,10 @@ def walk(root: Part, blocks: Iterable[bytes]) -> Iterator[Step]:
     state.enter(root)
     for piece in pieces(blocks):
         start, fresh = fresh, piece[-1:] in b"\r\n"
-        if start and state.open and state.head and piece.startswith(b"--") and _ends(state, piece):
+        if start and state.head is not None and piece.startswith(b"--") and _ends(state, piece):
             yield state.close_head()
-        if start and state.edge(piece):
+        if start and (inner := state.edge(piece)) is not None:
+            yield from (Step("unclosed", each, b"") for each in inner)
             yield Step("edge", state.part, piece)
         elif state.head is None:
             yield Step(state.content(), state.part, piece)
@@ -143,8 +148,9 @@ def walk(root: Part, blocks: Iterable[bytes]) -> Iterator[Step]:
             state.size += len(piece)
             if (start and not piece.strip(b"\r\n")) or state.size > _HEAD_LIMIT:
                 yield state.close_head()
-    if state.head:
+    if state.head is not None:
         yield state.close_head()
+    yield from (Step("unclosed", each, b"") for each in state.open[::-1])
 
 
 def _ends(state: _Walk, piece: bytes) -> bool:

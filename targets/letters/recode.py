@@ -6,10 +6,17 @@ import binascii
 import re
 from collections.abc import Iterator
 
-from targets.letters.fields import CRLF, Head, parse, tidied
-from targets.letters.parts import Part
+from targets.letters.fields import CRLF, Head, make, parse, tidied
+from targets.letters.parts import Part, part_of
 
+PLAIN = frozenset({"7bit", "8bit", "binary", ""})
 QUOTED, BASE64 = "quoted-printable", "base64"
+
+_ATOM_OF_TYPE = r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]+"
+_SAID = rf"(?:{_ATOM_OF_TYPE}|\"(?:[ !#-\[\]-~]|\\[ -~])*\")"
+_TYPE = re.compile(rf"{_ATOM_OF_TYPE}/{_ATOM_OF_TYPE} ?(?:; ?{_ATOM_OF_TYPE}={_SAID} ?)*+(?:; ?)?")
+_GOOD = re.compile(_SAID)
+_PARAMETER = re.compile(rf'; ?({_ATOM_OF_TYPE})=({_SAID}(?=[ ;]|$)|[^;" ]+)')
 
 _WIDTH = 57
 """Bytes that make a base64 line of 76 characters."""
@@ -23,11 +30,11 @@ _ATOM = re.compile(rb"=[0-9A-Fa-f]{2}|.", re.DOTALL)
 
 def recoding(part: Part) -> str:
     """How a part's content is encoded anew; "" where the standard allows nothing (multiparts)."""
-    if part.kind.startswith(("multipart/", "message/")):
+    if part.kind.startswith("multipart/"):
         return ""
     if part.encoding in {QUOTED, BASE64}:
         return part.encoding
-    if part.encoding not in {"7bit", "8bit", "binary"}:
+    if part.encoding not in PLAIN or part.kind.startswith("message/"):
         return ""
     return QUOTED if part.text else BASE64
 
@@ -37,6 +44,65 @@ def header(raw: bytes, part: Part, how: str) -> bytes:
     head, stray = parse(tidied(raw))
     retag(head, part, how)
     return bytes(head) + stray
+
+
+def simplify(head: Head) -> bool:
+    """Make a header block say nothing that a strict parser stumbles over; whether it did.
+
+    A multipart without a boundary becomes text, an encoding that nobody knows is renamed.
+    """
+    part = part_of(head)
+    if part.kind.startswith("multipart/"):
+        if part.boundary:
+            return _plainly_typed(head, part)
+        as_text(head)
+        return True
+    return part.encoding not in PLAIN | {QUOTED, BASE64} and _bare(head)
+
+
+def _plainly_typed(head: Head, part: Part) -> bool:
+    """A type whose parameters are not all well-formed, with those that are; whether it was one."""
+    there = head.first("Content-Type")
+    text = there.text if there else ""
+    found = _PARAMETER.findall(text)
+    params = {name.lower(): _good(value) for name, value in reversed(found)}
+    if there is None or (_TYPE.fullmatch(text) and len(params) == len(found)):
+        return False
+    params["boundary"] = _good(part.boundary.decode("latin-1"))
+    value = "; ".join([part.kind, *(f"{name}={said}" for name, said in params.items())])
+    if not _TYPE.fullmatch(value):
+        as_text(head)
+        return True
+    head.fields.insert(head.fields.index(there), make("Content-Type", value))
+    for each in head.all("Content-Type"):
+        if each.value.decode("latin-1") != value:
+            head.keep(each)
+    return True
+
+
+def _good(value: str) -> str:
+    """The value of a parameter, quoted where it must be."""
+    if _GOOD.fullmatch(value):
+        return value
+    return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
+
+
+def as_text(head: Head) -> None:
+    """Show a multipart whose parts cannot be told apart as the text that it is."""
+    for each in head.all("Content-Type"):
+        head.keep(each)
+    head.add("Content-Type", "text/plain")
+    _bare(head)
+
+
+def _bare(head: Head) -> bool:
+    """Without an encoding, unless it is none."""
+    coded = [
+        x for x in head.all("Content-Transfer-Encoding") if x.text.strip().lower() not in PLAIN
+    ]
+    for each in coded:
+        head.keep(each)
+    return bool(coded)
 
 
 def retag(head: Head, part: Part, how: str) -> None:

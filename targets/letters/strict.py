@@ -1,4 +1,4 @@
-"""Whether encoded text is decoded by a strict program, judged piece by piece."""
+"""Whether encoded content is decoded by a strict program, judged piece by piece."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _BROKEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|=[ \t]+\r*\n?\Z|\A=[ \t
 
 
 class Decodes:
-    """Follows the content of one part. Only text is decoded by strict programs."""
+    """Follows the content of one part."""
 
     def __init__(self, part: Part) -> None:
-        self._encoding = part.encoding if part.text else ""
+        self._encoding = part.encoding
         self._count = 0
         self._ended = False
         self.broken = False

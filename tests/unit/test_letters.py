@@ -240,6 +240,57 @@ def test_text_that_a_strict_program_cannot_decode_is_encoded_anew() -> None:
     assert text.get_payload(decode=True) == b"a b\x0cc \xc3\xa4\r\nd"  # type: ignore[union-attr]
 
 
+def test_a_multipart_that_does_not_end_gets_its_end() -> None:
+    whole = _multipart(b"Content-Type: text/plain\r\n\r\nx")
+    cut = whole.partition(b"--=b--")[0]
+    got, repairs = mended(cut)
+    assert (got, repairs) == (cut + b"--=b--\r\n", ("missing boundary added",))
+    assert mended(cut.removesuffix(b"\r\n"))[0] == got
+    inner = b"Content-Type: multipart/mixed; boundary=in\r\n\r\n--in\r\n\r\ny"
+    got, _ = mended(_multipart(inner))
+    assert b"--in\r\n\r\ny\r\n--in--\r\n--=b--\r\nEpilogue" in got
+    assert mended(cut, PLAIN) == (cut, ())
+
+
+@pytest.mark.parametrize("parameter", [b"", b"; boundary=never"])
+def test_a_multipart_whose_parts_cannot_be_told_apart_is_shown_as_text(parameter: bytes) -> None:
+    kind = b"Content-Type: multipart/mixed" + parameter + b"\r\n"
+    got, repairs = mended(kind + GOOD)
+    assert len(repairs) == 1
+    assert header(got, "Content-Type") == ["text/plain"]
+    assert got.endswith(GOOD[-20:])
+    got, _ = mended(_multipart(kind + b"\r\nx"))
+    part = email.message_from_bytes(got).get_payload()[1]
+    assert part.get_content_type() == "text/plain"  # type: ignore[union-attr]
+    assert mended(got)[1] == ()
+
+
+def test_a_multipart_with_a_malformed_type_keeps_its_parts_and_the_parameters_that_are_good() -> (
+    None
+):
+    loose = b'Content-Type: multipart/mixed; charset; boundary="=b"; type=a/b; x=1'
+    got, repairs = mended(
+        _multipart(b"Content-Type: text/plain\r\n\r\nx").replace(
+            b'Content-Type: multipart/mixed; boundary="=b"', loose
+        )
+    )
+    assert len(repairs) == 1
+    assert sorted(header(got, "Content-Type")[0].split("; ")) == [
+        'boundary="=b"',
+        "multipart/mixed",
+        'type="a/b"',
+        "x=1",
+    ]
+    assert len(email.message_from_bytes(got).get_payload()) == 2
+
+
+def test_an_encoding_that_nobody_knows_is_renamed() -> None:
+    part = b"Content-Type: text/plain\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 x"
+    got, repairs = mended(_multipart(part))
+    assert repairs == ("unknown encoding of a part renamed",)
+    assert b"\r\nX-Backupd-Original-Content-Transfer-Encoding: x-uuencode\r\n\r\nbegin 644 x" in got
+
+
 def test_headers_of_parts_are_tidied_for_strict_parsers() -> None:
     got, repairs = mended(_multipart(b"Content-Type : text/plain\r\nodd line: x\r\nA::b\r\n\r\nx"))
     assert repairs == ("header of a part tidied",)
