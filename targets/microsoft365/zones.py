@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import MAXYEAR, UTC, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,6 +11,17 @@ from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 YEARS = 5
 """For how long two zones must show the same time to be taken for one."""
 _UTC = "UTC"
+_COMMON = (
+    "W. Europe Standard Time",
+    "GMT Standard Time",
+    "FLE Standard Time",
+    "Eastern Standard Time",
+    "Central Standard Time",
+    "Mountain Standard Time",
+    "Pacific Standard Time",
+    "China Standard Time",
+)
+"""Zones that are taken first where several show the same time."""
 
 
 def zone(name: str) -> tzinfo | None:
@@ -47,17 +58,23 @@ def _inverse() -> dict[str, str]:
 
 
 def _twin(rules: tzinfo, year: int) -> str | None:
-    first = datetime(max(2, min(year, 9990)), 1, 1, 12, tzinfo=UTC)
-    few = [first + timedelta(days=each) for each in (0, 90, 181, 271, 365)]
-    many = [first + timedelta(days=each) for each in range(365 * YEARS)]
-    for name in WINDOWS_TO_OLSON:
-        other = zone(name)
-        if other is not None and all(
-            _offset(each, rules) == _offset(each, other) for part in (few, many) for each in part
-        ):
+    year = max(2, min(year, MAXYEAR - YEARS - 1))
+    shown = _shown(rules, year)
+    for name in (*_COMMON, *WINDOWS_TO_OLSON):
+        if _shown_by(name, year) == shown:
             return name
     return None
 
 
-def _offset(instant: datetime, rules: tzinfo) -> timedelta | None:
-    return instant.astimezone(rules).utcoffset()
+@lru_cache(maxsize=2048)
+def _shown_by(name: str, year: int) -> tuple[timedelta | None, ...]:
+    rules = zone(name)
+    return _shown(rules, year) if rules else ()
+
+
+def _shown(rules: tzinfo, year: int) -> tuple[timedelta | None, ...]:
+    """The offsets in each week of some years: switches happen on weekends, whichever."""
+    first = datetime(year, 1, 1, 12, tzinfo=UTC)
+    midweek = first + timedelta(days=(2 - first.weekday()) % 7)
+    weeks = (midweek + timedelta(weeks=each) for each in range(52 * YEARS))
+    return tuple(each.astimezone(rules).utcoffset() for each in weeks)

@@ -6,20 +6,25 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stamina
 from parcels import loaded, parcel, shelf
+from tenant_client import TenantClient, q
 
 from backupd.demo.addressbook import contact_json
+from backupd.demo.agenda import cancelled_json, event_json, exceptions_json
 from backupd.demo.drive import ROOT
 from backupd.demo.faults import Fault
 from backupd.demo.tenant import SimulatedTenant
 from backupd.errors import AuthError, ConfigError, TransientError, UserError
 from backupd.model import Service
 from backupd.ports import Claim, Parcel, Shelf, Target
+from sources.graph.ical import Attachment, event_to_ics
 from sources.graph.vcard import contact_to_vcard
 from targets.endpoint import Application, Endpoint
+from targets.microsoft365.calendar import Calendars
 from targets.microsoft365.contacts import Contacts
 from targets.microsoft365.files import Files
 
@@ -333,6 +338,181 @@ class TestContacts:
         again = mover.put(Contacts, BOOK, *items, look=True)
         assert sorted(each.put.state for each in again) == ["present", "quarantined"]
         assert "jobTitle" in " ".join(whys(again).values())
+
+
+DIARY = shelf(Service.CALENDAR, "Calendar", special="calendar")
+COURT = shelf(Service.CALENDAR, "Court dates / Gericht")
+
+
+def agenda(tenant: SimulatedTenant) -> list[tuple[Parcel, bytes]]:
+    """Every event of the tenant's own calendars, as the backup keeps it."""
+    held = tenant.state.user("amelia").agenda
+    found = []
+    for event in held.events.values():
+        row = event_json(held, event)
+        if event.recurring:
+            row["cancelledOccurrences"] = cancelled_json(held, event)
+            row["exceptionOccurrences"] = exceptions_json(held, event)
+        files = [Attachment(x.name, x.content_type, x.content) for x in event.attachments if x.kind == "file"]  # fmt: skip
+        data = event_to_ics(row, files)
+        found.append((parcel(DIARY, f"{event.uid}.ics", data, key=row["id"]), data))
+    return found
+
+
+def ics(*lines: str, uid: str = "u1") -> tuple[Parcel, bytes]:
+    inside = ["BEGIN:VEVENT", f"UID:{uid}", "DTSTAMP:20260101T000000Z", *lines, "END:VEVENT"]
+    data = "\r\n".join(["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//t//t", *inside, "END:VCALENDAR", ""]).encode()  # fmt: skip
+    return parcel(DIARY, f"{uid}.ics", data), data
+
+
+WEEKLY = ("SUMMARY:Weekly", "DTSTART;TZID=Europe/Rome:20261005T090000",
+          "DTEND;TZID=Europe/Rome:20261005T100000", "RRULE:FREQ=WEEKLY;COUNT=12")  # fmt: skip
+MEETING = ("SUMMARY:Board of Ann", "DTSTART:20261005T090000Z", "DTEND:20261005T100000Z",
+           "ORGANIZER;CN=Boss:mailto:boss@example.org", "DESCRIPTION:The minutes\\, please",
+           "ATTENDEE;CN=Ann;RSVP=TRUE;PARTSTAT=ACCEPTED:mailto:ann@example.org")  # fmt: skip
+SERIES = (*WEEKLY, "EXDATE;TZID=Europe/Rome:20261012T090000,20261109T090000", "END:VEVENT",
+          "BEGIN:VEVENT", "UID:u1", "DTSTAMP:20260101T000000Z", "SUMMARY:Moved",
+          "RECURRENCE-ID;TZID=Europe/Rome:20261026T090000", "DTSTART;TZID=Europe/Rome:20261027T110000",
+          "DTEND;TZID=Europe/Rome:20261027T113000", "LOCATION:Elsewhere")  # fmt: skip
+
+
+class TestCalendars:
+    def test_every_event_of_the_tenant_comes_back_and_says_the_same(self, mover: Mover) -> None:
+        items = agenda(mover.tenant)
+        claims = mover.put(Calendars, DIARY, *items)
+        assert states(claims) == {"restored", "repaired"}, whys(claims)
+        assert set(mover.proofs(Calendars, DIARY, *claims)) == {"same"}
+        (series,) = (each for each in mover.user.agenda.events.values() if each.data["subject"] == "Monday meeting")  # fmt: skip
+        origin = next(each for each in mover.tenant.state.user("amelia").agenda.events.values() if each.data["subject"] == "Monday meeting")  # fmt: skip
+        assert series.cancelled == origin.cancelled
+        assert [x.original for x in series.moved] == [x.original for x in origin.moved]
+        assert series.moved[0].data["subject"] == "Monday meeting (moved to Tuesday)"
+        assert series.data["recurrence"] == origin.data["recurrence"]
+        assert any(each.attachments for each in mover.user.agenda.events.values())
+
+    def test_a_second_restore_puts_nothing(self, mover: Mover) -> None:
+        items = agenda(mover.tenant)
+        mover.put(Calendars, DIARY, *items)
+        mover.tenant.log.clear()
+        assert states(mover.put(Calendars, DIARY, *items, look=True)) == {"present"}
+        assert {each.method for each in mover.tenant.log if each.door == "graph"} == {"GET"}
+        assert mover.tenant.log.most_in_flight(mover.user.id) <= 4
+
+    def test_into_the_mailbox_that_still_has_them_nothing_is_put(self, mover: Mover) -> None:
+        amelia = mover.tenant.state.user("amelia")
+        mover.endpoint = replace(mover.endpoint, account=amelia.upn)
+        before = len(amelia.agenda.events)
+        main = {f"{x.uid}.ics" for x in amelia.agenda.in_calendar(amelia.agenda.calendar())}
+        items = [each for each in agenda(mover.tenant) if each[0].path.rpartition("/")[2] in main]
+        claims = mover.put(Calendars, DIARY, *items, look=True)
+        assert len(amelia.agenda.events) == before
+        assert sum(each.put.state == "present" for each in claims) >= len(claims) - 2, whys(claims)
+
+    def test_no_invitation_ever_leaves(self, mover: Mover) -> None:
+        mover.tenant.state.outbox.clear()
+        items = [*agenda(mover.tenant), ics(*MEETING)]
+        claims = mover.put(Calendars, DIARY, *items)
+        assert mover.tenant.state.outbox == []
+        assert all(not each.data["attendees"] for each in mover.user.agenda.events.values())
+        told = {each.parcel.path.rpartition("/")[2]: each for each in claims}["u1.ics"].put
+        assert told.why == "1 attendee moved into the text"
+        (board,) = (
+            x for x in mover.user.agenda.events.values() if x.data["subject"] == "Board of Ann"
+        )
+        for words in ("The minutes, please", "Organizer: Boss", "Ann &lt;ann@example.org&gt; (accepted)"):  # fmt: skip
+            assert words in board.data["body"]["content"]
+
+    def test_the_outbox_is_no_dummy(self, mover: Mover) -> None:
+        mover.tenant.state.outbox.clear()
+        when = {"dateTime": "2026-11-02T08:00:00", "timeZone": "UTC"}
+        people = [{"emailAddress": {"address": "ann@example.org"}, "type": "required"}]
+        with TenantClient(mover.tenant) as client:
+            body = {"subject": "x", "start": when, "end": when, "attendees": people}
+            made = client.send("POST", f"users/{mover.user.id}/events", json=body)
+            event = f"users/{mover.user.id}/events/{q(made.json()['id'])}"
+            client.send("PATCH", event, json={"subject": "y"})
+            client.send("DELETE", event)
+        sent = [(each.kind, each.recipients) for each in mover.tenant.state.outbox]
+        assert sent == [(k, ("ann@example.org",)) for k in ("request", "update", "cancel")]
+
+    @pytest.mark.parametrize("setting", [{"keep_attendees": True}, {"scheduling": "agent"}])
+    def test_there_is_no_switch_for_people(self, mover: Mover, setting: dict[str, Any]) -> None:
+        with pytest.raises(ConfigError, match="cannot keep people"):
+            Calendars(replace(mover.endpoint, **setting))
+
+    def test_a_series_keeps_its_zone_and_its_exceptions(self, mover: Mover) -> None:
+        (claim,) = mover.put(Calendars, DIARY, ics(*SERIES))
+        assert claim.put.state == "restored", claim.put.why
+        (series,) = mover.user.agenda.events.values()
+        assert series.data["originalStartTimeZone"] == "W. Europe Standard Time"
+        assert [day.isoformat() for day in series.cancelled] == ["2026-10-12", "2026-11-09"]
+        (moved,) = series.moved
+        assert moved.original.isoformat() == "2026-10-26T08:00:00+00:00"
+        assert moved.data["start"]["dateTime"].startswith("2026-10-27T10:00:00")
+        assert moved.data["location"]["displayName"] == "Elsewhere"
+        assert mover.proofs(Calendars, DIARY, claim) == ["same"]
+
+    def test_a_series_that_a_killed_run_left_half_done_is_completed(self, mover: Mover) -> None:
+        fault = mover.tenant.faults.add(Fault("bad_gateway", method="DELETE", route="*/events/*", skip=1))  # fmt: skip
+        with pytest.raises(TransientError):
+            mover.put(Calendars, DIARY, ics(*SERIES))
+        mover.tenant.faults.remove(fault)
+        (claim,) = mover.put(Calendars, DIARY, ics(*SERIES), look=True)
+        assert claim.put.state == "restored"
+        assert len(mover.user.agenda.events) == 1
+        assert mover.proofs(Calendars, DIARY, claim) == ["same"]
+        assert states(mover.put(Calendars, DIARY, ics(*SERIES), look=True)) == {"present"}
+
+    @pytest.mark.parametrize("conflict", [False, True])
+    def test_a_lost_answer_makes_no_second_event(
+        self, mover: Mover, conflict: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(mover.tenant.switches, "transaction_conflict", conflict)
+        mover.tenant.faults.add(Fault("cut", method="POST", route="*/events", times=2))
+        claims = mover.put(Calendars, DIARY, *(ics(*WEEKLY, uid=f"u{n}") for n in range(4)))
+        assert states(claims) == {"restored"}
+        again = mover.put(Calendars, DIARY, *(ics(*WEEKLY, uid=f"u{n}") for n in range(4)))
+        assert len(mover.user.agenda.events) == 4
+        assert states(again) == {"restored"}  # without a look it is the transactionId that saves us
+
+    @pytest.mark.parametrize(
+        ("rule", "why"),
+        [
+            ("FREQ=HOURLY", "FREQ=HOURLY"),
+            ("FREQ=MONTHLY;BYDAY=5MO", "number 5"),
+            ("FREQ=MONTHLY;BYMONTHDAY=1,15", "several days"),
+            ("FREQ=YEARLY;BYWEEKNO=20", "BYWEEKNO"),
+            ("FREQ=WEEKLY;BYDAY=TU", "first day"),
+        ],
+    )
+    def test_what_graph_cannot_repeat_is_kept_with_a_reason(
+        self, mover: Mover, rule: str, why: str
+    ) -> None:
+        (claim,) = mover.put(Calendars, DIARY, ics(*WEEKLY[:-1], f"RRULE:{rule}"))
+        assert claim.put.state == "quarantined"
+        assert why in claim.put.why
+        assert not mover.user.agenda.events
+
+    def test_calendars_are_made_once(self, mover: Mover) -> None:
+        for _ in range(2):
+            mover.put(Calendars, COURT, ics(*WEEKLY), look=True)
+        assert [each.name for each in mover.user.agenda.calendars.values()] == ["Calendar", "Court dates / Gericht"]  # fmt: skip
+        assert len(mover.user.agenda.events) == 1
+
+    def test_every_real_event_ends_somewhere(self, mover: Mover, corpus: Path) -> None:
+        mover.tenant.state.outbox.clear()
+        items = real(corpus, "ics", DIARY)
+        claims = mover.put(Calendars, DIARY, *items)
+        assert len(claims) == len(items)
+        assert states(claims) <= {"restored", "repaired", "quarantined"}
+        stored = [each for each in claims if each.put.state != "quarantined"]
+        assert {each.partition(" ")[0] for each in mover.proofs(Calendars, DIARY, *stored)} == {
+            "same"
+        }
+        assert mover.tenant.state.outbox == []
+        again = mover.put(Calendars, DIARY, *items, look=True)
+        assert states(again) <= {"present", "quarantined"}
+        assert len(mover.user.agenda.events) == len(stored)
 
 
 class TestAccess:
