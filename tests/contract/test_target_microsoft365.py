@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import replace
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import stamina
+from aiohttp import web
 from parcels import loaded, parcel, shelf
+from servers import process
+from servers.dovecot import Dovecot, dovecot
+from small_server import small_server
 from tenant_client import TenantClient, q
 
+import targets
+from backupd.config import TargetSection
 from backupd.demo.addressbook import contact_json
 from backupd.demo.agenda import cancelled_json, event_json, exceptions_json
 from backupd.demo.drive import ROOT
@@ -27,6 +34,7 @@ from targets.endpoint import Application, Endpoint
 from targets.microsoft365.calendar import Calendars
 from targets.microsoft365.contacts import Contacts
 from targets.microsoft365.files import Files
+from targets.microsoft365.mail import Mail
 
 ROLES = {"Calendars.ReadWrite", "Contacts.ReadWrite", "Files.ReadWrite.All"}
 ONEDRIVE = shelf(Service.FILES, "OneDrive")
@@ -513,6 +521,159 @@ class TestCalendars:
         again = mover.put(Calendars, DIARY, *items, look=True)
         assert states(again) <= {"present", "quarantined"}
         assert len(mover.user.agenda.events) == len(stored)
+
+
+@dataclass
+class TokenDoor:
+    """Entra ID for Exchange: tokens that the IMAP server takes, for as long as a test wants."""
+
+    server: Dovecot
+    lifetime: int = 3600
+    asked: list[dict[str, str]] = field(default_factory=list)
+    user: str = ""
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        form = {key: str(value) for key, value in (await request.post()).items()}
+        self.asked.append(form)
+        if form.get("client_secret") != "s3cret":
+            refusal = {"error": "invalid_client", "error_codes": [7000215]}
+            return web.json_response(refusal, status=401)
+        token = self.server.token(self.user, lifetime=self.lifetime)
+        return web.json_response({"access_token": token, "expires_in": self.lifetime})
+
+
+class Post:
+    """A mailbox at the real IMAP server, reached with tokens alone."""
+
+    made = 0
+
+    def __init__(self, server: Dovecot, door: TokenDoor, url: str, state: Path) -> None:
+        Post.made += 1
+        self.server, self.door, self.user = server, door, f"post{Post.made}"
+        door.user, door.lifetime = self.user, 3600
+        door.asked.clear()
+        app = Application("t", "c", lambda: "s3cret", None, None, "http://127.0.0.1:1/v1.0", url)
+        self.endpoint = Endpoint("back", "microsoft365-mail", account=self.user, username=self.user, host="127.0.0.1", port=server.imaps, ca_file=server.cert, app=app, state=state)  # fmt: skip
+
+    def put(
+        self, where: Shelf, items: Iterable[tuple[Parcel, bytes]], *, look: bool = False
+    ) -> list[Claim]:
+        target = Mail(self.endpoint)
+        try:
+            target.make_collection(where)
+            return [Claim(each, end) for each, end in target.put(where, loaded(items), look=look)]
+        finally:
+            target.close()
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[tuple[Dovecot, TokenDoor, str]]:
+    with dovecot() as server:
+        door = TokenDoor(server)
+        with small_server(door.answer) as url:
+            yield server, door, url
+
+
+@pytest.fixture
+def post(exchange: tuple[Dovecot, TokenDoor, str], tmp_path: Path) -> Post:
+    return Post(*exchange, tmp_path)
+
+
+INBOX = shelf(Service.MAIL, "Posteingang", special="inbox")
+SENT = shelf(Service.MAIL, "Gesendete Elemente", special="sentitems")
+
+
+def letters(tenant: SimulatedTenant, where: Shelf) -> list[tuple[Parcel, bytes]]:
+    """Every message of the tenant's own mailbox that it hands out."""
+    found = []
+    for folder in tenant.state.user("amelia").mailbox.folders.values():
+        for number, message in folder.messages.items():
+            if not folder.is_search and not message.fault:
+                data = message.content.mime()
+                about = {"received": "2026-10-01T10:00:00Z", "seen": True}
+                found.append((parcel(where, f"{folder.uid}-{number}.eml", data, about=about), data))
+    return found
+
+
+class TestMail:
+    def test_mail_goes_in_with_an_applications_token_and_comes_back_the_same(
+        self, post: Post, tenant: SimulatedTenant
+    ) -> None:
+        items = letters(tenant, INBOX)
+        claims = post.put(INBOX, items)
+        assert states(claims) <= {"restored", "repaired"}
+        target = Mail(post.endpoint)
+        assert {each.state for each in target.read_back(INBOX, claims)} == {"same"}
+        target.close()
+        assert {each["scope"] for each in post.door.asked} == {"https://outlook.office365.com/.default"}  # fmt: skip
+        assert states(post.put(INBOX, items, look=True)) == {"present"}
+
+    def test_folders_are_found_by_what_they_are_for(
+        self, post: Post, tenant: SimulatedTenant
+    ) -> None:
+        post.put(SENT, letters(tenant, SENT)[:2])
+        assert list(post.server.maildir(post.user).glob(".Sent/cur/*"))
+
+    def test_a_token_that_ends_in_the_middle_is_replaced(
+        self, post: Post, tenant: SimulatedTenant
+    ) -> None:
+        post.door.lifetime = 2
+        items = [*letters(tenant, INBOX)[:8], *letters(tenant, INBOX)[8:16]]
+
+        def interrupted() -> Iterator[tuple[Parcel, bytes]]:
+            yield from items[:8]
+            time.sleep(2.5)
+            post.server.restart()  # every session is gone, and the first token is worth nothing
+            yield from items[8:]
+
+        assert states(post.put(INBOX, interrupted())) <= {"restored", "repaired"}
+        assert len(post.door.asked) >= 2
+        found = list(post.server.maildir(post.user).glob("[cn]??/*"))
+        assert len(found) == len(items)
+
+    def test_a_refused_login_says_what_has_to_be_granted(self, post: Post) -> None:
+        post.door.user = "somebody-else"
+        target = Mail(post.endpoint)
+        with pytest.raises(AuthError) as caught:
+            list(target.preflight())
+        assert "IMAP.AccessAsApp" in caught.value.hint
+        assert "Add-MailboxPermission" in " ".join(target.steps())
+        target.close()
+
+
+class TestWiring:
+    """By the configuration, as a person writes it."""
+
+    def test_a_section_becomes_all_four_services(self, mover: Mover, tmp_path: Path) -> None:
+        secret = tmp_path / "secret"
+        secret.write_text(mover.tenant.client_secret)
+        section = TargetSection(
+            name="back", type="microsoft365", tenant_id=mover.tenant.tenant_id,
+            client_id=mover.tenant.client_id, client_secret_file=secret,
+            graph_url=mover.tenant.graph_url, login_url=mover.tenant.login_url,
+        )  # fmt: skip
+        target = targets.connect(section, targets.Request(mover.user.upn, tmp_path))
+        assert target.services == frozenset(Service)
+        for where, item in ((DIARY, ics(*WEEKLY)), (ONEDRIVE, file("x", b"x"))):
+            target.make_collection(where)
+            ((_, end),) = target.put(where, loaded([item]), look=True)
+            assert end.state == "restored"
+        target.close()
+
+    def test_keep_attendees_is_refused_with_the_reason(self, tmp_path: Path) -> None:
+        section = TargetSection(
+            name="back", type="microsoft365", tenant_id="t", client_id="c", keep_attendees=True
+        )
+        with pytest.raises(ConfigError, match="cannot keep people"):
+            targets.connect(section, targets.Request("a@example.org", tmp_path))
+
+    def test_a_certificate_works_in_place_of_a_secret(self, mover: Mover, tmp_path: Path) -> None:
+        certificate, key = process.certificate(tmp_path)
+        mover.tenant.register_certificate(certificate.read_bytes())
+        assert mover.endpoint.app
+        app = replace(mover.endpoint.app, certificate=certificate, key=key, secret=lambda: "")
+        mover.endpoint = replace(mover.endpoint, app=app)
+        assert states(mover.put(Files, ONEDRIVE, file("x", b"x"))) == {"restored"}
 
 
 class TestAccess:
