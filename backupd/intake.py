@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+from backupd.adoption import Adoption
 from backupd.catalog import Catalog, loads
 from backupd.catalog.rows import MISSING, FolderRow
 from backupd.errors import ItemGone
@@ -34,6 +35,7 @@ class Intake:
         self._mirror = mirror
         self._tree = Tree(catalog, mirror)
         self._placer = Placer(source, catalog, mirror, tally)
+        self._adoption = Adoption(source, account, catalog)
 
     def run(self, collection: Collection, row: FolderRow, *, relist: bool = False) -> None:
         """Follow the changes to the end. With `relist`, list everything again from the start."""
@@ -82,9 +84,14 @@ class Intake:
         new = [item.id for item in items if item.id not in known]
         keys = self._source.keys(self._account, row.service, new) if new else {}
         elsewhere = self._catalog.items_by_key(row.service, scope_of(row), list(keys.values()))
+        strange = [
+            item for item in items if item.id not in known and keys[item.id] not in elsewhere
+        ]
+        adopted = self._adoption.rows(row, strange, known)
         works = []
         for item in items:
             held = known.get(item.id) or elsewhere.get(keys.get(item.id, item.id))
+            held = held or adopted.get(item.id)
             merged = replace(item, facts={**loads(held.facts), **item.facts}) if held else item
             key = held.key if held else keys.get(item.id, item.id)
             version = self._source.version(row.service, merged.facts)

@@ -92,6 +92,9 @@ class Source(Protocol):
     """
 
     name: str
+    recognises: frozenset[Service]
+    """Services whose ids do not last (a server may number everything anew), but whose `version` names the
+    content wherever it lies. What is new is then looked for among what is held and no longer there."""
 
     def accounts(self) -> Iterator[Account]:
         """Every account the configuration selects."""
@@ -146,11 +149,11 @@ class Source(Protocol):
         ...
 
     def locate(
-        self, account: Account, service: Service, keys: Sequence[str]
+        self, account: Account, service: Service, held: Mapping[str, Item]
     ) -> Mapping[str, str | None]:
         """Where items are now: key → collection id, or None when it is truly gone.
 
-        A key missing from the answer is unknown, and its item must be kept.
+        `held` are keys with the items as they were last seen. A key missing from the answer is unknown, and its item must be kept.
         """
         ...
 

@@ -6,13 +6,13 @@ that is killed between them goes on where it was.
 
 from __future__ import annotations
 
-from backupd.catalog import Catalog
+from backupd.catalog import Catalog, loads
 from backupd.catalog.rows import GONE, HELD, LEAVING, MISSING, ItemRow
 from backupd.errors import GuardTripped
 from backupd.guard import Guard
 from backupd.index import render_dirty, shard_of
 from backupd.mirror import Mirror
-from backupd.model import Account, Service
+from backupd.model import Account, Item, Service
 from backupd.ports import Source
 from backupd.tree import Tree
 
@@ -55,12 +55,17 @@ def _confirm(source: Source, account: Account, service: Service, catalog: Catalo
     last = 0
     while rows := catalog.missing(service, after=last, limit=CHUNK):
         last = rows[-1].id or last
-        where = source.locate(account, service, [row.key for row in rows])
+        where = source.locate(account, service, {row.key: last_seen(row) for row in rows})
         with catalog.transaction() as session:
             for row in rows:
                 if row.key in where:
                     _judge(catalog, row, where[row.key])
                     session.add(row)
+
+
+def last_seen(row: ItemRow) -> Item:
+    """An item as the source described it last."""
+    return Item(row.source_id, loads(row.facts))
 
 
 def _judge(catalog: Catalog, row: ItemRow, collection_id: str | None) -> None:

@@ -128,7 +128,14 @@ def _create(connection: Any) -> None:
     SQLModel.metadata.create_all(connection)
 
 
-MIGRATIONS: tuple[Callable[[Any], None], ...] = (_create,)
+def _index_versions(connection: Any) -> None:
+    """Content is looked for by what names it."""
+    connection.execute(
+        text("CREATE INDEX IF NOT EXISTS item_version ON itemrow (service, version)")
+    )
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (_create, _index_versions)
 """From schema N to N + 1, by position."""
 
 

@@ -62,6 +62,17 @@ class Items(Database):
             found.update((row.key, row) for row in self._session.exec(query))
         return found
 
+    def items_by_version(self, service: Service, versions: Sequence[str]) -> list[ItemRow]:
+        """Items with any of these contents, in the order in which they came."""
+        found: list[ItemRow] = []
+        for some in chunks(versions):
+            query = select(ItemRow).where(
+                ItemRow.service == service,
+                ItemRow.version.in_(some),  # type: ignore[attr-defined]
+            )
+            found.extend(self._session.exec(query.order_by(ItemRow.id)))  # type: ignore[arg-type]
+        return found
+
     def item_at(self, path: str) -> ItemRow | None:
         """The item that a mirror path belongs to."""
         parts = path.split("/")

@@ -63,6 +63,7 @@ class GraphSource:
         self, section: Microsoft365, *, pace: Pace | None = None, prompt: Prompt | None = None
     ) -> None:
         self.name = section.name
+        self.recognises: frozenset[Service] = frozenset()
         self._section = section
         self._client = Client(section, pace=pace, prompt=prompt)
         self._workloads: Mapping[Service, Workload] = {
@@ -114,11 +115,11 @@ class GraphSource:
             yield from workload.fetch(account, collection, items, landing)
 
     def locate(
-        self, account: Account, service: Service, keys: Sequence[str]
+        self, account: Account, service: Service, held: Mapping[str, Item]
     ) -> Mapping[str, str | None]:
         """Where items are now."""
         with door():
-            return self._workloads[service].locate(account, keys)
+            return self._workloads[service].locate(account, list(held))
 
     def check(self) -> Iterator[Finding]:
         """Network, tenant, clock, sign-in, permissions, and one account per service."""
