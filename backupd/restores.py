@@ -57,6 +57,7 @@ class Destination:
         account: the address there.
         password_file: wins over the section's.
         ask: asks a person for a secret that is not configured.
+        canary: the address for a trial event, or "".
     """
 
     section: TargetSection
@@ -64,6 +65,7 @@ class Destination:
     account: str
     password_file: Path | None = None
     ask: Ask | None = None
+    canary: str = ""
 
 
 def destination(config: Config, to: str, settings: Mapping[str, str]) -> tuple[TargetSection, str]:
@@ -183,7 +185,7 @@ def job(state_dir: Path, held: Contents, where: Destination, selection: Selectio
     """Bring contents and target together; the target is closed at the end."""
     where = replace(where, account=where.account or held.address)
     desk = desk_of(state_dir, held, where)
-    request = Request(where.account, desk, where.password_file, where.ask)
+    request = Request(where.account, desk, where.password_file, where.ask, where.canary)
     target = targets.connect(where.section, request)
     try:
         yield Job(held, target, where, desk, selection)
@@ -212,6 +214,13 @@ def contents(app: App, account: str | None, origin: Origin) -> Iterator[Contents
         yield held
 
 
+PROTON_NOTES = (
+    "Proton's export tool restores this folder: proton-mail-export-cli -o restore -d FOLDER.",
+    "It does not promise to take what it did not write itself: try it with a few messages first.",
+    "It has no memory: running it a second time puts every message there twice.",
+)
+
+
 def write_mail(
     form: str, folder: Path, shelves: list[Shelf], items: Iterable[tuple[Shelf, Parcel, Reader]]
 ) -> Exported:
@@ -220,7 +229,9 @@ def write_mail(
         return mbox.write(folder, items)
     from targets.proton import export  # noqa: PLC0415 - nobody else needs it
 
-    return export.write(folder, shelves, items)
+    told = export.write(folder, shelves, items)
+    damaged = tuple(f"{path}: {why}" for path, why in told.failed)
+    return Exported(told.messages, told.messages, damaged, PROTON_NOTES)
 
 
 def _list_items(path: Path, ledger: Ledger) -> None:

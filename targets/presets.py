@@ -89,12 +89,14 @@ class Request:
         state: a directory for what must outlive a run.
         password_file: a secret that wins over those of the section.
         ask: asks a person when no secret is configured; None when nobody is there.
+        canary: an address that a trial event invites at the preflight, to see whether the server writes.
     """
 
     account: str
     state: Path
     password_file: Path | None = None
     ask: Ask | None = None
+    canary: str = ""
 
 
 def endpoints(section: TargetSection, request: Request) -> Mapping[Service, Endpoint]:
@@ -144,7 +146,7 @@ def _endpoint(
         path=_path(said.get("path"), values, section),
         state=request.state,
         app=_application(section, request),
-        quirks={word: _quirk(value, values) for word, value in said.items() if word not in KNOWN},
+        quirks=_quirks(said, values, request),
     )
 
 
@@ -205,6 +207,11 @@ def _fill(template: str, values: Mapping[str, str], section: TargetSection) -> s
             hint=f"Add to the section: {where}",
         )
     return WORD.sub(lambda found: values[found[1]], template)
+
+
+def _quirks(said: Mapping[str, Any], values: Mapping[str, str], request: Request) -> dict[str, Any]:
+    found = {word: _quirk(value, values) for word, value in said.items() if word not in KNOWN}
+    return {**found, "canary": request.canary} if request.canary else found
 
 
 def _quirk(value: Any, values: Mapping[str, str]) -> Any:

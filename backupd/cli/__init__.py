@@ -15,7 +15,7 @@ from typing import cast
 import typer
 
 from backupd import __version__
-from backupd.cli import commands, exporting, reading, restoring, setup
+from backupd.cli import commands, exporting, reading, restoring, setup, verifying
 from backupd.cli.output import Context, show_error
 from backupd.errors import BackupdError
 
@@ -51,7 +51,9 @@ def _common(
         format="%(levelname)s %(name)s: %(message)s",
     )
     if not verbose and not debug:
-        logging.getLogger("stamina").setLevel(logging.ERROR)  # what did not help is told as an error
+        logging.getLogger("stamina").setLevel(
+            logging.ERROR
+        )  # what did not help is told as an error
     for chatty in ("asyncio", "imapclient", "httpx", "httpcore", "aiohttp", "sqlalchemy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     context.obj = Context(config, debug=debug)
@@ -63,7 +65,7 @@ def _version() -> None:
     sys.stdout.write(f"backupd {__version__}\n")
 
 
-for module in (setup, commands, restoring, reading, exporting):
+for module in (setup, commands, restoring, reading, exporting, verifying):
     module.register(app)
 
 

@@ -47,6 +47,7 @@ class Wish:
     dry_run: bool
     again: bool
     quiet: bool
+    canary: str
 
     def ask(self) -> Ask | None:
         """Asks at the terminal, if there is one."""
@@ -76,7 +77,7 @@ class Wish:
         section, identity = restores.destination(self.app.config, self.to, self.settings)
         with self.contents(seat.account) as held:
             where = Destination(
-                section, identity, seat.target_account, seat.password_file, self.ask()
+                section, identity, seat.target_account, seat.password_file, self.ask(), self.canary
             )
             with restores.job(self.app.config.state_dir, held, where, self.selection) as made:
                 yield made
@@ -153,6 +154,13 @@ def restore_command(
             "--keep-attendees", help="Keep people in events even where that may send mail."
         ),
     ] = False,
+    canary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Only put and remove a trial event that invites this address: does the server write?",
+        ),
+    ] = None,
     again: Annotated[
         bool, typer.Option("--again", help="Put back what was removed from the target since.")
     ] = False,
@@ -179,6 +187,7 @@ def restore_command(
         dry_run=dry_run,
         again=again,
         quiet=as_json,
+        canary=canary or "",
     )
     if accounts is None:
         return _one(wish, Seat(account, as_address or ""), as_json)
@@ -190,6 +199,8 @@ def restore_command(
 
 def _one(wish: Wish, seat: Seat, as_json: bool) -> int:
     with wish.job(seat) as job:
+        if wish.canary:
+            return _canary(job, as_json)
         if wish.dry_run:
             planned = job.plan()
             emit({"account": planned.address, "plan": planned}, as_json, lambda out: show_plan(out, planned))  # fmt: skip
@@ -197,6 +208,17 @@ def _one(wish: Wish, seat: Seat, as_json: bool) -> int:
         result = _run(wish, job, SyncProgress(as_json))
     emit(payload(result), as_json, lambda out: show_restore(out, result, wish.to))
     return result.exit_code
+
+
+def _canary(job: Job, as_json: bool) -> int:
+    findings = job.preflight()
+
+    def render(out: Console) -> None:
+        for each in findings:
+            out.print(printable(f"{each.level}: {each.subject}: {each.message}. {each.hint}"))
+
+    emit({"preflight": findings}, as_json, render)
+    return 0
 
 
 def _many(wish: Wish, seats: list[Seat], as_json: bool) -> int:

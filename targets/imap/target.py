@@ -106,7 +106,7 @@ class Imap:
     def examine(self, parcel: Parcel, content: Reader) -> Put:
         """What would be repaired or refused, as far as it is known without the server."""
         try:
-            ticket = self._ticket(parcel, spool(content), None)
+            ticket = self._ticket(parcel, spool(content), None, aside=False)
         except (ItemError, IntegrityError) as error:
             return Put.failed(error)
         ticket.letter.content.close()
@@ -178,14 +178,17 @@ class Imap:
         self._lanes[0].persistently(work)
         return seen[-1]
 
-    def _ticket(self, parcel: Parcel, held: IO[bytes], opened: Selected | None) -> Ticket:
+    def _ticket(
+        self, parcel: Parcel, held: IO[bytes], opened: Selected | None, *, aside: bool = True
+    ) -> Ticket:
+        """A letter made ready; what does not fit into the server is laid aside on disk, if `aside`."""
         try:
             letter = self._letters(parcel, held)
             self._check_size(parcel, letter)
         except BaseException:
             held.close()
             raise
-        if letter.leftover:
+        if letter.leftover and aside:
             keep(held, self._endpoint.state / "leftover", letter.leftover)
         if letter.content is not held:
             held.close()

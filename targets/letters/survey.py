@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
@@ -43,7 +42,7 @@ def survey(content: IO[bytes]) -> Survey:
         bare = bare or not _tidy(data)
         nul = nul or b"\0" in data
         binary = binary or any(word in data for word in _BINARY)
-        first, *others = re.split(rb"[\r\n]", data)
+        first, *others = data.replace(b"\r", b"\n").split(b"\n")  # four times as fast as re.split
         run += len(first)
         longest = max(longest, run, *map(len, others))
         run = len(others[-1]) if others else run

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import IO
 
-from backupd.errors import ConfigError, IntegrityError, ItemError
+from backupd.errors import ConfigError
 from backupd.imap.reader import uid_set
 from backupd.imap.session import Selected, Session
 from backupd.ports import (
     PRESENT,
-    REPAIRED,
-    RESTORED,
     Claim,
     Finding,
     Pace,
@@ -32,7 +30,6 @@ from targets.letters import BRIDGE, Letter, Rules, prepare
 from targets.proton import guide
 from targets.proton.layout import FOLDERS, LABELS, RECOVERED, Boxes, Layout
 from targets.proton.meaning import Meaning, meaning_of
-from targets.serial import spool
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +61,7 @@ class ProtonMail(Imap):
         self._special: dict[tuple[str, ...], str] = {}
         self._junk = False
         self._recovered: int | None = None
+        self._ready = False
 
     def preflight(self) -> Iterator[Finding]:
         """Log in, make sure that it is Bridge, look into `Recovered Messages`. Raises ConfigError."""
@@ -76,25 +74,18 @@ class ProtonMail(Imap):
         for each in super().preflight():
             if each.subject != "categories":  # they become labels
                 yield each
-        yield from self._recognised(self._lanes[0].session)
+        odd = list(self._recognised(self._lanes[0].session))
+        self._ready = all(each.level != "error" for each in odd)
+        yield from odd
 
     def steps(self) -> Sequence[str]:
         """Bridge before the restore; afterwards what Proton is going to remove or has lost."""
-        steps = [*guide.BRIDGE]
+        steps = [] if self._ready else [*guide.BRIDGE]
         if self._junk:
             steps.append(guide.SPAM)
         if grown := self._grown():
             steps.append(guide.recovered(grown))
         return [*steps, *guide.DNS]
-
-    def examine(self, parcel: Parcel, content: Reader) -> Put:
-        """What would be repaired; nothing is kept aside yet."""
-        try:
-            with spool(content) as held, self._letter(parcel, held) as letter:
-                why = "; ".join(letter.repairs)
-                return Put(REPAIRED if why else RESTORED, why=why, digest=letter.sha256)
-        except (ItemError, IntegrityError) as error:
-            return Put.failed(error)
 
     def make_collection(self, shelf: Shelf) -> None:
         """Find or create the folder."""
@@ -142,8 +133,10 @@ class ProtonMail(Imap):
         letter.content.seek(0)
         return replace(letter, sha256=meaning)
 
-    def _ticket(self, parcel: Parcel, held: IO[bytes], opened: Selected | None) -> Ticket:
-        ticket = super()._ticket(_without_categories(parcel), held, opened)
+    def _ticket(
+        self, parcel: Parcel, held: IO[bytes], opened: Selected | None, *, aside: bool = True
+    ) -> Ticket:
+        ticket = super()._ticket(_without_categories(parcel), held, opened, aside=aside)
         return replace(ticket, parcel=parcel, labels=self._layout.labels(parcel))
 
     def _recognised(self, session: Session) -> Iterator[Finding]:

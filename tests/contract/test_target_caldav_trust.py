@@ -126,7 +126,6 @@ def put_until_it_stops(
     return done
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_server_that_goes_away_is_for_later_and_what_arrived_was_told() -> None:
     where = shelf(Service.CALENDAR, "Away")
     pairs = [(parcel(where, f"{n}.ics", d), d) for n in range(12) for d in [ics(f"{n}@t")]]

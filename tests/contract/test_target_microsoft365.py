@@ -384,7 +384,37 @@ SERIES = (*WEEKLY, "EXDATE;TZID=Europe/Rome:20261012T090000,20261109T090000", "E
           "DTEND;TZID=Europe/Rome:20261027T113000", "LOCATION:Elsewhere")  # fmt: skip
 
 
+YEARLY = ("SUMMARY:Fair", "DTSTART;VALUE=DATE:20240314", "DTEND;VALUE=DATE:20240316",
+          "RRULE:FREQ=YEARLY;UNTIL=20300314", "EXDATE;VALUE=DATE:20250314", "END:VEVENT",
+          "BEGIN:VEVENT", "UID:u1", "DTSTAMP:20260101T000000Z", "SUMMARY:Great fair",
+          "RECURRENCE-ID;VALUE=DATE:20270314", "DTSTART;VALUE=DATE:20270315",
+          "DTEND;VALUE=DATE:20270317")  # fmt: skip
+
+
 class TestCalendars:
+    def test_a_series_of_whole_days_keeps_its_days(self, mover: Mover) -> None:
+        (claim,) = mover.put(Calendars, DIARY, ics(*YEARLY))
+        assert claim.put.state == "restored", claim.put.why
+        (series,) = mover.user.agenda.events.values()
+        assert [day.isoformat() for day in series.cancelled] == ["2025-03-14"]
+        assert series.moved[0].data["start"]["dateTime"].startswith("2027-03-15T00:00:00")
+        assert mover.proofs(Calendars, DIARY, claim) == ["same"]
+
+    def test_an_attachment_whose_answer_was_lost_is_there_once(self, mover: Mover) -> None:
+        mover.tenant.faults.add(Fault("cut", method="POST", route="*/attachments", times=1))
+        items = [each for each in agenda(mover.tenant) if b"Agenda.pdf" in each[1]]
+        assert states(mover.put(Calendars, DIARY, *items)) <= {"restored", "repaired"}
+        (event,) = mover.user.agenda.events.values()
+        assert [each.name for each in event.attachments] == ["Agenda.pdf"]
+        assert "Attendees:" in event.data["body"]["content"]
+        assert "Strategy: harbour workers</body>" not in event.data["body"]["content"]
+
+    def test_one_event_that_the_server_fails_over_does_not_end_the_run(self, mover: Mover) -> None:
+        mover.tenant.faults.add(Fault("error", method="POST", route="*/events", times=30, skip=1))
+        claims = mover.put(Calendars, DIARY, *(ics(*WEEKLY, uid=f"u{n}") for n in range(3)))
+        assert sorted(states(claims)) == ["quarantined", "restored"]
+        assert "fails over it" in " ".join(whys(claims).values())
+
     def test_every_event_of_the_tenant_comes_back_and_says_the_same(self, mover: Mover) -> None:
         items = agenda(mover.tenant)
         claims = mover.put(Calendars, DIARY, *items)
@@ -685,6 +715,25 @@ class TestAccess:
         finally:
             mover.tenant.state.app.roles |= ROLES
         assert "Files.ReadWrite.All" in caught.value.hint
+
+    @pytest.mark.parametrize("kind", [Calendars, Contacts, Files])
+    def test_the_preflight_says_what_may_not_be_written(self, mover: Mover, kind: type) -> None:
+        target = kind(mover.endpoint)
+        assert {each.level for each in target.preflight()} == {"ok"}
+        mover.tenant.state.app.roles -= ROLES
+        reader = kind(mover.endpoint)
+        found = [each for each in reader.preflight() if each.level == "error"]
+        mover.tenant.state.app.roles |= ROLES
+        assert "ReadWrite" in found[0].message
+        target.close()
+        reader.close()
+
+    @pytest.mark.parametrize("kind", [Calendars, Contacts, Files])
+    def test_an_account_that_does_not_exist_is_told(self, mover: Mover, kind: type) -> None:
+        target = kind(replace(mover.endpoint, account="nobody@harbourlight.example"))
+        with pytest.raises(UserError, match="nobody@harbourlight.example"):
+            list(target.preflight())
+        target.close()
 
     def test_a_wrong_secret_is_told_at_once(self, mover: Mover) -> None:
         app = replace(mover.endpoint.app, secret=lambda: "wrong")  # type: ignore[type-var]
