@@ -168,3 +168,18 @@ def test_mail_leaves_as_mbox_files_that_mail_programs_read(
     again = house.command("export", "--format", "mbox", "--output", str(tmp_path / "mbox"))
     assert again.returncode == 2
     assert "not empty" in again.stderr
+
+
+def test_mail_leaves_in_the_form_that_protons_own_tool_restores(
+    house: Household, tmp_path: Path
+) -> None:
+    said = house.command(
+        "export", "--format", "proton", "--output", str(tmp_path / "out"), "--json"
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    told = json.loads(said.stdout)
+    letters = list((tmp_path / "out").rglob("*.eml"))
+    facts = list((tmp_path / "out").rglob("*.metadata.json"))
+    assert told["exported"] == len(letters) == len(facts) > 0
+    assert any("twice" in note for note in told["notes"])
+    assert list((tmp_path / "out").rglob("labels.json"))
