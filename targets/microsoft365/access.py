@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -60,6 +62,14 @@ class Access:
             if self._token in {"", stale} or time.monotonic() >= self._renew_at:
                 self._ask()
             return self._token
+
+    def roles(self) -> frozenset[str]:
+        """The permissions that a token says it carries: for diagnosis, for a token is nobody's business."""
+        try:
+            claims = json.loads(base64.urlsafe_b64decode(self.token().split(".")[1] + "=="))
+            return frozenset(map(str, claims.get("roles", ())))
+        except (LookupError, ValueError, TypeError, AttributeError, RecursionError):
+            return frozenset()
 
     def _ask(self) -> None:
         asked = time.monotonic()

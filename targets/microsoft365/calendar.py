@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
+import stamina
 from icalendar import Component
 
 from backupd import names
@@ -26,10 +28,10 @@ from targets.dav.lines import parse
 from targets.dav.meaning import Said
 from targets.endpoint import Endpoint
 from targets.microsoft365 import said
-from targets.microsoft365.events import Made, attach, convert
+from targets.microsoft365.events import File, Made, attach, convert
 from targets.microsoft365.graph import Json, segment
 from targets.microsoft365.recurrence import Start
-from targets.microsoft365.store import Ready, Store, mark_of, transaction_of
+from targets.microsoft365.store import Ready, Store, doubtful, mark_of, transaction_of
 from targets.quiet import Way
 
 DEFAULT = "calendar"
@@ -110,19 +112,26 @@ class Calendars(Store):
         for original in made.cancelled:
             if occurrence := self._occurrence(item, original):
                 self.tell("DELETE", self._path(occurrence))
-        held = self._attached(item) if again else []
-        for file in made.files:
-            if file.name in held:
-                held.remove(file.name)
-                continue
-            attachment = {
-                "@odata.type": "#microsoft.graph.fileAttachment",
-                "name": file.name,
-                "contentType": file.kind,
-                "contentBytes": base64.b64encode(file.data).decode(),
-            }
-            self.tell("POST", f"{item}/attachments", attachment)
+        held = Counter(self._attached(item) if again else ())
+        for name, files in _by_name(made.files).items():
+            for number, file in enumerate(files, 1):
+                if held[name] < number:
+                    self._attach(item, file, number)
         return ()
+
+    def _attach(self, item: str, file: File, number: int) -> None:
+        """Add a file, once: `number` are to be there of its name."""
+        attachment = {
+            "@odata.type": "#microsoft.graph.fileAttachment",
+            "name": file.name,
+            "contentType": file.kind,
+            "contentBytes": base64.b64encode(file.data).decode(),
+        }
+        for attempt in stamina.retry_context(doubtful, attempts=5, timeout=600.0, wait_max=60.0):
+            with attempt:
+                if attempt.num > 1 and self._attached(item).count(file.name) >= number:
+                    return
+                self.tell("POST", f"{item}/attachments", attachment, once=True)
 
     def meaning_at(self, item: str, wanted: str) -> str:
         """What an event says, with its occurrences, and its files where some are wanted."""
@@ -175,6 +184,13 @@ class Calendars(Store):
         rows = self._graph.pages(f"{item}/attachments?$select=id,name")
         files = (each for each in rows if "fileAttachment" in str(each.get("@odata.type")))
         return [str(each.get("name", "")) for each in files]
+
+
+def _by_name(files: Iterable[File]) -> dict[str, list[File]]:
+    found: dict[str, list[File]] = {}
+    for each in files:
+        found.setdefault(each.name, []).append(each)
+    return found
 
 
 def _told(quiet: Component, loud: Component) -> Iterator[str]:

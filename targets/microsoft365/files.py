@@ -55,6 +55,7 @@ class Files:
 
     def preflight(self) -> Iterator[Finding]:
         """The OneDrive is there, and has room."""
+        yield from self._graph.may_write()
         said = self._drive.facts
         place = f"OneDrive of {self._graph.account}"
         yield Finding("ok", place, f"is there, called {said.get('name', 'nothing')}")
@@ -128,7 +129,8 @@ class Files:
     ) -> tuple[Held, str] | None:
         """The stored file and what is to be said of it; None when something is in the way."""
         small = parcel.size <= SIMPLE
-        row = (self._at_once if small else self._in_pieces)(folder, place, parcel, content)
+        with self._graph.sparing_the_run(f"{self._graph.user}/drive"):
+            row = (self._at_once if small else self._in_pieces)(folder, place, parcel, content)
         if row is None:
             return None
         there, notes = held(row), [place.why] if place.why else []

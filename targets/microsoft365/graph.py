@@ -25,6 +25,7 @@ from backupd.errors import (
     TransientError,
     UserError,
 )
+from backupd.ports import Finding
 from targets.endpoint import Endpoint
 from targets.microsoft365.access import Access, application
 from targets.microsoft365.answers import (
@@ -53,6 +54,8 @@ _NOBODY = frozenset({
     "resourcenotfound", "request_resourcenotfound", "errornonexistentmailbox",
 })  # fmt: skip
 GRAPH = "https://graph.microsoft.com"
+SERVER = "server"
+"""The reason of a failure that is the server's own."""
 
 
 class Graph:
@@ -101,6 +104,15 @@ class Graph:
         if answer.status_code not in _DONE:
             self.refuse(answer)
         return body_of(answer)
+
+    def may_write(self) -> Iterator[Finding]:
+        """Whether the token says that the application has its permission; for people, not for decisions."""
+        roles = self._access.roles()
+        if roles and self._permission not in roles:
+            yield Finding(
+                "error", "permission", f"the application has no {self._permission}",
+                "Grant it in Entra as an application permission, with admin consent.",
+            )  # fmt: skip
 
     def pages(self, path: str) -> Iterator[Json]:
         """Every object of a list, page by page."""
@@ -165,6 +177,25 @@ class Graph:
             if found.status_code != httpx.codes.OK:
                 raise TransientError(f"A download answers {found.status_code}.", reason="download")
             yield found.iter_bytes()
+
+    @contextmanager
+    def sparing_the_run(self, harmless: str) -> Iterator[None]:
+        """Turn a failure of the server over one item into an ItemRefused, if all else works.
+
+        Args:
+            harmless: the path of something that can always be read.
+        """
+        try:
+            yield
+        except TransientError as error:
+            if error.reason != SERVER:
+                raise
+            answer = self.ask("GET", harmless)
+            if answer.status_code not in _DONE:
+                raise
+            raise ItemRefused(
+                f"Microsoft 365 fails over it, again and again: {error}", reason=SERVER
+            ) from error
 
     def refuse(self, answer: httpx.Response) -> NoReturn:
         """Raise what a status means that the caller did not expect."""
@@ -251,7 +282,7 @@ class Graph:
         """Begin the pause that the server asks for; all requests keep it."""
         pause = pause_of(answer)
         if answer.status_code not in {429, 503}:
-            raise TransientError(f"Graph answers {words_of(answer)}.", reason="server")
+            raise TransientError(f"Graph answers {words_of(answer)}.", reason=SERVER)
         if pause:
             self._not_before = max(self._not_before, time.monotonic() + min(pause, 300.0))
         raise Throttled(f"Graph answers {words_of(answer)}: later.", retry_after=pause)

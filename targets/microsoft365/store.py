@@ -121,6 +121,7 @@ class Store(ABC):
 
     def preflight(self) -> Iterator[Finding]:
         """The mailbox answers, and the application may read it."""
+        yield from self._graph.may_write()
         place = f"{self.items} of {self._graph.account}"
         count = sum(1 for _ in self._graph.pages(self._probe()))
         yield Finding("ok", place, f"can be reached; {count} collections")
@@ -156,7 +157,11 @@ class Store(ABC):
         def one(parcel: Parcel, held: IO[bytes]) -> Put:
             ready = self.prepare(parcel, held.read())
             found = self._found(ready, there) if there else None
-            return found or self._created(place, ready)
+            if found:
+                return found
+            with self._graph.sparing_the_run(f"{place}?$select=id&$top=1"):
+                item = self._created(place, ready)
+            return self._finished(self._path(item), ready, again=False)
 
         yield from put_each(items, one, self._workers)
 
@@ -203,17 +208,17 @@ class Store(ABC):
             reason="changed-at-target",
         )
 
-    def _created(self, place: str, ready: Ready) -> Put:
+    def _created(self, place: str, ready: Ready) -> str:
         value = f"{ready.mark}{_OPEN if ready.more else ''}"
         body = {**ready.body, "singleValueExtendedProperties": [{"id": MARK, "value": value}]}
         item = ""
         for attempt in stamina.retry_context(
-            _doubtful, attempts=5, timeout=900.0, wait_initial=0.5, wait_max=60.0
+            doubtful, attempts=5, timeout=900.0, wait_initial=0.5, wait_max=60.0
         ):
             with attempt:
                 item = self._search(place, ready) if attempt.num > 1 else ""
                 item = item or self._posted(place, body, ready)
-        return self._finished(self._path(item), ready, again=False)
+        return item
 
     def _posted(self, place: str, body: Json, ready: Ready) -> str:
         answer = self._graph.ask("POST", place, body, once=True)
@@ -236,9 +241,11 @@ class Store(ABC):
             self.tell("PATCH", item, body)
         return _put(item, notes, ready.digest)
 
-    def tell(self, method: str, path: str, body: Json | None = None) -> Json:
-        """A request that must go well. Raises ItemRefused when it does not."""
-        answer = self._graph.ask(method, path, body)
+    def tell(self, method: str, path: str, body: Json | None = None, *, once: bool = False) -> Json:
+        """A request that must go well. Raises ItemRefused when it does not; `once`: see `Graph.ask`."""
+        answer = self._graph.ask(method, path, body, once=once)
+        if method == "DELETE" and answer.status_code == _NOT_FOUND:
+            return {}  # the answer to an earlier try was lost
         if answer.status_code not in {200, 201, 202, 204}:
             self._graph.refuse(answer)
         return body_of(answer)
@@ -287,6 +294,6 @@ def _put(where: str, notes: Sequence[str], digest: str) -> Put:
     return Put(REPAIRED if notes else RESTORED, where, "; ".join(notes), digest)
 
 
-def _doubtful(error: Exception) -> bool:
+def doubtful(error: Exception) -> bool:
     """Whether it is unknown if a request was carried out."""
     return isinstance(error, TransientError) and not isinstance(error, Throttled)
