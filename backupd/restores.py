@@ -114,12 +114,12 @@ def _section(name: str, raw: Mapping[str, object], settings: Mapping[str, str]) 
 
 
 def desk_of(state_dir: Path, held: Contents, where: Destination) -> Path:
-    """The folder of this restore, whatever the run or the snapshot. Raises ConfigError.
+    """The folder of this restore, whatever the run or the snapshot.
 
     Its last part also tells where the target really is: a section that is pointed to another
     server or mailbox begins a ledger of its own, since what the old one knows is not there.
     """
-    address = targets.address(where.section, Request(where.account, state_dir))
+    address = targets.address(where.section, where.account)
     mark = hashlib.sha256(address.encode()).hexdigest()[:8]
     words = (held.source, held.address, where.identity, f"{where.account}~{mark}")
     return state_dir.joinpath("restores", *(names.component(word) for word in words))
@@ -185,7 +185,9 @@ def job(state_dir: Path, held: Contents, where: Destination, selection: Selectio
     """Bring contents and target together; the target is closed at the end."""
     where = replace(where, account=where.account or held.address)
     desk = desk_of(state_dir, held, where)
-    request = Request(where.account, desk, where.password_file, where.ask, where.canary)
+    request = Request(
+        where.account, desk, where.password_file, where.ask, where.canary, selection.services
+    )
     target = targets.connect(where.section, request)
     try:
         yield Job(held, target, where, desk, selection)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Iterator
 from typing import cast
 
 from backupd.config import TargetSection
-from backupd.errors import ConfigError
+from backupd.errors import ConfigError, UserError
 from backupd.model import Service
 from backupd.ports import Finding, Target
 from targets.composite import Composite
@@ -60,19 +61,31 @@ def connect(section: TargetSection, request: Request) -> Target:
                 hint=f"Choose from: {', '.join(TAKES[service])}.",
             )
         parts[service] = _maker(endpoint.type)(endpoint)
+    if not parts:
+        asked = ", ".join(sorted(request.services))
+        raise UserError(
+            f"[targets.{section.name}] takes none of: {asked}.",
+            hint="Choose another target for them, or folder:PATH.",
+        )
     return Composite(section.name, parts, list(about(section)))
 
 
-def address(section: TargetSection, request: Request) -> str:
+PLACE = {"type", "host", "url", "username", "remote", "path"}
+
+
+def address(section: TargetSection, account: str) -> str:
     """Where the data of an account lands, in words that stay when passwords, ports or limits change.
 
     Two sections with the same address lead to the same mailbox; a ledger is good for one address.
     """
-    lines = [
-        f"{service} {each.type} {each.host} {each.url} {each.username} {each.remote} {each.path or ''}"
-        for service, each in endpoints(section, request).items()
-    ]
-    return "\n".join(sorted(lines))
+    parts = {service: getattr(section, service) for service in Service}
+    words: dict[str, object] = {
+        "account": account,
+        "values": dict(section.values),
+        "whole": section.model_dump(mode="json", include=PLACE),
+        **{service: part.model_dump(mode="json", include=PLACE) for service, part in parts.items() if part},
+    }  # fmt: skip
+    return json.dumps(words, sort_keys=True)
 
 
 def _maker(kind: str) -> Callable[[Endpoint], Target]:

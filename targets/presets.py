@@ -89,6 +89,7 @@ class Request:
         state: a directory for what must outlive a run.
         password_file: a secret that wins over those of the section.
         ask: asks a person when no secret is configured; None when nobody is there.
+        services: those that are asked for; the others need not be complete.
         canary: an address that a trial event invites at the preflight, to see whether the server writes.
     """
 
@@ -97,6 +98,7 @@ class Request:
     password_file: Path | None = None
     ask: Ask | None = None
     canary: str = ""
+    services: frozenset[Service] = frozenset(Service)
 
 
 def endpoints(section: TargetSection, request: Request) -> Mapping[Service, Endpoint]:
@@ -106,9 +108,9 @@ def endpoints(section: TargetSection, request: Request) -> Mapping[Service, Endp
     for service in Service:
         own: Part | None = getattr(section, service)
         table = preset.parts.get(service, {})
-        if own or table:
+        if (own or table) and service in request.services:
             made[service] = _endpoint(section, service, own or Part(), table, request)
-    if not made:
+    if not made and request.services == frozenset(Service):
         raise ConfigError(
             f'[targets.{section.name}]: type = "{section.type}" names no service to restore into.',
             hint=preset.note
@@ -122,7 +124,9 @@ def _endpoint(
 ) -> Endpoint:
     said = _said(section, own, table)
     values = _values(section, said, request)
-    user = _fill(said.get("username") or "{account}", values, section)
+    user = _fill(
+        said.get("username") or "{account}", values, section, said.get("username_note", "")
+    )
     values["user"] = user
     url = _fill(said.get("url", ""), {word: quote(text, safe="@") for word, text in values.items()}, section)  # fmt: skip
     address = urlsplit(url)
@@ -198,13 +202,18 @@ def _values(section: TargetSection, said: Mapping[str, Any], request: Request) -
     return {**known, **section.values}
 
 
-def _fill(template: str, values: Mapping[str, str], section: TargetSection) -> str:
+def _fill(template: str, values: Mapping[str, str], section: TargetSection, note: str = "") -> str:
     missing = [word for word in WORD.findall(template) if word not in values]
     if missing:
-        where = "host = …" if missing == ["host"] else f'values = {{ {missing[0]} = "…" }}'
+        word = missing[0]
+        where = (
+            "host = …, or --set host=…"
+            if word == "host"
+            else f'values = {{ {word} = "…" }}, or --set values.{word}=…'
+        )
         raise ConfigError(
-            f"[targets.{section.name}] does not say what {missing[0]} is, which {template} needs.",
-            hint=f"Add to the section: {where}",
+            f"[targets.{section.name}] does not say what {word} is, which {template} needs.",
+            hint=f"Add to the section: {where}" + (f" ({note})" if note else ""),
         )
     return WORD.sub(lambda found: values[found[1]], template)
 
