@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from backupd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from backupd.config import Microsoft365
+    from backupd.config import Imap, Microsoft365
     from backupd.ports import Source
 
 
-def connect(section: Microsoft365) -> Source:
+def connect(section: Microsoft365 | Imap) -> Source:
     """The source that a `[sources.NAME]` section describes; close it when done.
 
     Nothing is asked of the provider yet. Raises ConfigError for a type nobody here knows.
@@ -24,9 +24,13 @@ def connect(section: Microsoft365) -> Source:
         from sources.graph.source import GraphSource  # noqa: PLC0415 - only who uses it pays for it
 
         return GraphSource(section, prompt=_prompt if sys.stderr.isatty() else None)
+    if section.type == "imap":
+        from sources.imap.source import ImapSource  # noqa: PLC0415 - only who uses it pays for it
+
+        return ImapSource(section, prompt=_prompt if sys.stderr.isatty() else None)
     raise ConfigError(
         f"[sources.{section.name}] has the unknown type {section.type!r}.",
-        hint='Known types: "microsoft365".',
+        hint='Known types: "microsoft365", "imap".',
     )
 
 

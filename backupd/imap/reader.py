@@ -94,14 +94,25 @@ def fetch_bodies(wire: Wire, uids: Sequence[int], make: Callable[[], S]) -> Iter
     if not uids:
         return
     waiting = set(uids)
-    command = b"UID FETCH %s (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])" % uid_set(waiting)
-    for response in wire.responses(command, _into(make)):
-        if isinstance(response, Answer):
-            yield from _rest(wire, response, sorted(waiting), make, alone=len(uids) == 1)
-            return
-        message = _message(response, make)
-        if message is not None and message.uid in waiting:
+    for message in read_bodies(wire, ask_bodies(wire, uids), make):
+        if isinstance(message, Answer):
+            yield from _rest(wire, message, sorted(waiting), make, alone=len(uids) == 1)
+        elif message.uid in waiting:
             waiting.remove(message.uid)
+            yield message
+
+
+def ask_bodies(wire: Wire, uids: Iterable[int]) -> bytes:
+    """Ask for messages, to be read later or while others are still on their way; returns the tag."""
+    asked = b"UID FETCH %s (UID FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[])"
+    return wire.begin(asked % uid_set(uids))
+
+
+def read_bodies(wire: Wire, tag: bytes, make: Callable[[], S]) -> Iterator[Message[S] | Answer]:
+    """What comes until the answer to a tag, which is the last: whichever messages the server sends."""
+    for response in wire.rest(tag, _into(make)):
+        message = response if isinstance(response, Answer) else _message(response, make)
+        if message is not None:
             yield message
 
 
@@ -134,7 +145,7 @@ def fetch_headers(wire: Wire, uids: int | Sequence[int], name: str) -> Iterator[
 
 
 def _header(response: Untagged) -> Header | None:
-    values = _values(response)
+    values = values_of(response)
     uid = number(values.get("UID"))
     if not uid or "RFC822.SIZE" not in values:
         return None
@@ -150,7 +161,7 @@ def _into(make: Callable[[], S]) -> Callable[[bytes, int], Sink | None]:
 
 
 def _message(response: Untagged, make: Callable[[], S]) -> Message[S] | None:
-    values = _values(response)
+    values = values_of(response)
     uid, body = number(values.get("UID")), values.get("BODY[]")
     if not uid or body is None or isinstance(body, list):
         return None
@@ -171,7 +182,7 @@ def _message(response: Untagged, make: Callable[[], S]) -> Message[S] | None:
     )
 
 
-def _values(response: Untagged) -> dict[str, object]:
+def values_of(response: Untagged) -> dict[str, object]:
     """The pairs of a FETCH response; empty for any other one."""
     if response.kind != "FETCH" or not response.parts or not isinstance(response.parts[0], list):
         return {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import imaplib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -13,16 +13,20 @@ from imapclient import imap_utf7
 
 from backupd.errors import TransientError
 from backupd.imap.connect import Login, connect, connecting, log_in, only_loopback_in_plain
-from backupd.imap.wire import Answer, Untagged, Wire, number, quoted, words
+from backupd.imap.wire import Answer, Untagged, Wire, number, quoted, string, words
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """A mailbox of the account: its whole name, decoded, and its attributes in lower case."""
+    """A mailbox of the account: its whole name, decoded, and its attributes in lower case.
+
+    `raw` is the name as the server wrote it, which need not be what `name` would be written as.
+    """
 
     name: str
     delimiter: str
     attributes: frozenset[str]
+    raw: bytes = b""
 
     @property
     def selectable(self) -> bool:
@@ -32,12 +36,17 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """What the server says when a mailbox is opened. `keywords` None: any keyword is kept."""
+    """What the server says when a mailbox is opened. `keywords` None: any keyword is kept.
+
+    `modseq` is 0 where changes are not counted, `id` (RFC 8474) empty where mailboxes have none.
+    """
 
     exists: int
     validity: int
     next: int
     keywords: frozenset[str] | None
+    modseq: int = 0
+    id: str = ""
 
 
 class Session:
@@ -47,6 +56,8 @@ class Session:
         self._client, self._login = client, login
         self.wire = Wire(client._imap, login.name)  # noqa: SLF001 - messages go past its parser
         self.capabilities = self._capabilities()
+        self.foreign: tuple[str, ...] = ()
+        """Prefixes of what belongs to other people or to everybody."""
         self.prefix, self.delimiter = self._namespace()
         self.software = self._software()
 
@@ -100,7 +111,47 @@ class Session:
 
     def select(self, name: str, *, write: bool = False) -> Selected | Answer:
         """Open a mailbox; the Answer says why not."""
-        answer, seen = self.wire.command((b"SELECT " if write else b"EXAMINE ") + quoted(name))
+        return self._opened((b"SELECT " if write else b"EXAMINE ") + quoted(name))
+
+    def examine(self, raw: bytes) -> Selected | Answer:
+        """Open a mailbox for reading only, by its raw name without control characters."""
+        return self._opened(b"EXAMINE " + string(raw))
+
+    def status(self, raw: bytes, asked: str) -> dict[str, object] | None:
+        """What a mailbox that stays closed says of itself; None when it cannot be asked."""
+        answer, seen = self.wire.command(b"STATUS %s (%s)" % (string(raw), asked.encode()))
+        found = [values for _, values in map(_status, seen) if values]
+        return found[-1] if answer.ok and found else None
+
+    def statuses(self, asked: str) -> dict[bytes, dict[str, object]]:
+        """The same of all mailboxes in one go, by raw name; empty where the server cannot."""
+        if not (self.can("LIST-STATUS") and self.can("LIST-EXTENDED")):
+            return {}
+        command = b'LIST "" "*" RETURN (STATUS (%s))' % asked.encode()
+        answer, seen = self.wire.command(command)
+        return {name: values for name, values in map(_status, seen) if values} if answer.ok else {}
+
+    def enable(self, capability: str) -> bool:
+        """Switch an extension on (RFC 5161)."""
+        can = self.can(capability) and self.can("ENABLE")
+        return can and self._tell(b"ENABLE " + capability.encode()).ok
+
+    def noop(self) -> None:
+        """Hear whether the server is still there. Raises Dropped."""
+        self._tell(b"NOOP")
+
+    def idle(self, seconds: float) -> bool:
+        """Wait until the open mailbox changes (RFC 2177), at most so long; whether it did. Raises TransientError."""
+        try:
+            self._client.idle()
+            said = self._client.idle_check(seconds)
+            self._client.idle_done()
+        except (OSError, imaplib.IMAP4.error) as error:
+            raise self.wire.dropped(error) from error
+        return any(isinstance(each, tuple) and each[1:2] != (b"Still here",) for each in said)
+
+    def _opened(self, command: bytes) -> Selected | Answer:
+        answer, seen = self.wire.command(command)
         if not answer.ok:
             return answer
         flags = _permanent(seen)
@@ -109,6 +160,8 @@ class Session:
             validity=_code_number(seen, "UIDVALIDITY"),
             next=_code_number(seen, "UIDNEXT"),
             keywords=None if "\\*" in flags else frozenset(flags),
+            modseq=_code_number(seen, "HIGHESTMODSEQ"),
+            id=next((_inside(each.parts[0]) for each in seen if each.kind == "MAILBOXID"), ""),
         )
 
     def unselect(self) -> None:
@@ -164,8 +217,9 @@ class Session:
             for each in seen:
                 with suppress(IndexError, TypeError, KeyError):
                     if each.kind == "NAMESPACE":
+                        self.foreign = tuple(_prefixes(each.parts[1:3]))
                         prefix, delimiter = each.parts[0][0][:2]  # type: ignore[index]
-                        return _decoded(prefix), (delimiter or b"").decode("ascii", "replace")
+                        return decoded(prefix), (delimiter or b"").decode("ascii", "replace")
         root = self._listed(b'LIST "" ""')
         return "", root[0].delimiter if root else ""
 
@@ -193,19 +247,44 @@ def _mailbox(response: Untagged) -> Mailbox | None:
     if not isinstance(attributes, list) or not isinstance(name, bytes):
         return None
     return Mailbox(
-        _decoded(name),
+        decoded(name),
         delimiter.decode("ascii", "replace") if isinstance(delimiter, bytes) else "",
         frozenset(each.decode("ascii", "replace").lower() for each in attributes if isinstance(each, bytes)),
+        name,
     )  # fmt: skip
 
 
-def _decoded(name: object) -> str:
+def decoded(name: object) -> str:
+    """A name in modified UTF-7 as people read it; what is none, as it looks."""
     if not isinstance(name, bytes):
         return ""
     try:
         return str(imap_utf7.decode(name))
     except (ValueError, UnicodeError):  # not modified UTF-7: what it looks like
         return name.decode("utf-8", "replace")
+
+
+def _prefixes(spaces: Sequence[object]) -> Iterator[str]:
+    """The prefixes of namespaces, those aside that everything begins with."""
+    for space in spaces:
+        for each in space if isinstance(space, list) else ():
+            prefix = decoded(each[0]) if isinstance(each, list) and each else ""
+            if prefix:
+                yield prefix
+
+
+def _status(response: Untagged) -> tuple[bytes, dict[str, object]]:
+    """(raw name, values) of a STATUS response; no values for any other one."""
+    name, flat = (*response.parts, None, None)[:2]
+    if response.kind != "STATUS" or not isinstance(name, bytes) or not isinstance(flat, list):
+        return b"", {}
+    pairs = zip(flat[::2], flat[1::2], strict=False)
+    return name, {words(key).upper(): value for key, value in pairs if isinstance(key, bytes)}
+
+
+def _inside(value: object) -> str:
+    """The id in `(id)`."""
+    return value.decode("ascii", "replace").strip("() ") if isinstance(value, bytes) else ""
 
 
 def _permanent(seen: list[Untagged]) -> set[str]:

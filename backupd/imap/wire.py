@@ -158,7 +158,10 @@ class Wire:
 
     def responses(self, command: bytes, taker: Taker = _in_memory) -> Iterator[Untagged | Answer]:
         """One command, its responses as they come; the Answer is the last."""
-        tag = self.begin(command)
+        yield from self.rest(self.begin(command), taker)
+
+    def rest(self, tag: bytes, taker: Taker = _in_memory) -> Iterator[Untagged | Answer]:
+        """The responses to a command that was begun; the Answer is the last."""
         while True:
             response = self.response(tag, taker)
             if response is not None:
@@ -320,5 +323,9 @@ def encoded(name: str) -> bytes:
 
 def quoted(name: str) -> bytes:
     """A mailbox name as an IMAP string in modified UTF-7. Control characters must be gone."""
-    raw = encoded(name)
+    return string(encoded(name))
+
+
+def string(raw: bytes) -> bytes:
+    """Bytes without control characters as an IMAP string."""
     return b'"' + raw.replace(b"\\", rb"\\").replace(b'"', rb"\"") + b'"'

@@ -43,11 +43,13 @@ DONE = (
 class PersonGrant:
     """One person: the refresh token from its file, else a sign-in at the terminal."""
 
-    def __init__(self, section: Microsoft365, endpoint: Endpoint, prompt: Prompt | None) -> None:
+    def __init__(
+        self, section: Microsoft365, endpoint: Endpoint, prompt: Prompt | None, scopes: str = ""
+    ) -> None:
         self._section = section
         self._endpoint = endpoint
         self._prompt = prompt
-        self._scopes = person_scopes(section)
+        self._scopes = scopes or person_scopes(section)
         self._file = TokenFile(section)
         self._posted = ""
         self._retired = ""

@@ -42,6 +42,7 @@ def test_the_example_is_a_valid_configuration() -> None:
         (config.Limits, ("limits",)),
         (config.Guard, ("guard",)),
         (config.Microsoft365, ("sources", "contoso")),
+        (config.Imap, ("sources", "legacy")),
         (config.Storage, ("storage", "primary")),
         (config.TargetSection, ("targets", "newhome")),
     ],

@@ -1,0 +1,1 @@
+"""Mail from any IMAP server: streamed, resumed, read-only; Exchange Online by XOAUTH2."""

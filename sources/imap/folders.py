@@ -1,0 +1,180 @@
+"""Folders of an IMAP mailbox as collections: every one that can be opened, subscribed or not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from backupd.imap import lister
+from backupd.imap.session import Mailbox, Session
+from backupd.imap.wire import number
+from backupd.model import Collection, Gap, Service
+
+SPECIAL = {
+    "\\sent": "sentitems",
+    "\\drafts": "drafts",
+    "\\trash": "deleteditems",
+    "\\junk": "junkemail",
+    "\\spam": "junkemail",
+    "\\archive": "archive",
+}
+VIEWS = frozenset({"\\flagged", "\\important", "\\starred"})
+"""Where there is a folder of everything, these show again what lies in it."""
+
+_UNSAFE = re.compile(rb"[\x00\r\n]")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a folder said of itself without being opened: numbers that change when it does."""
+
+    exists: int
+    validity: int
+    next: int
+    modseq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """How a folder is opened, and how it was when it was listed."""
+
+    raw: bytes
+    name: str
+    state: State | None = None
+
+
+@dataclass
+class Folders:
+    """The folders of a mailbox at one moment.
+
+    Attributes:
+        listed: what goes to the sync, parents first.
+        known: by id, those that can be opened.
+        doubtful: some could not be asked: an id that is not in `known` may exist all the same.
+    """
+
+    listed: list[Collection | Gap] = field(default_factory=list)
+    known: dict[str, Folder] = field(default_factory=dict)
+    doubtful: bool = False
+
+
+def list_folders(session: Session) -> Folders:
+    """Every folder. Raises TransientError."""
+    return _Listing(session).run()
+
+
+class _Listing:
+    """One walk over the folders."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._found = Folders()
+        self._ids: dict[tuple[str, ...], str] = {}
+        self._asked = _asked(session)
+        self._all = session.statuses(self._asked)
+
+    def run(self) -> Folders:
+        there = {each.raw: each for each in self._session.mailboxes()}
+        everything = any("\\all" in each.attributes for each in there.values())
+        for each in sorted(there.values(), key=self._path):
+            gap = self._beyond(each, everything=everything)
+            if gap:
+                self._found.listed.append(gap)
+            else:
+                self._add(each)
+        return self._found
+
+    def _path(self, mailbox: Mailbox) -> tuple[str, ...]:
+        """Its names from the top, the prefix of everything aside."""
+        prefix, delimiter = self._session.prefix, mailbox.delimiter
+        if mailbox.name.upper() == "INBOX":
+            return ("INBOX",)
+        bare = mailbox.name.removeprefix(prefix) or mailbox.name
+        return tuple(bare.split(delimiter)) if delimiter else (bare,)
+
+    def _beyond(self, mailbox: Mailbox, *, everything: bool) -> Gap | None:
+        """A folder that is not ours to take, or not in a way that can be opened."""
+        if not mailbox.selectable:
+            return None
+        if _UNSAFE.search(mailbox.raw):
+            return _gap(mailbox, "folder-name", "Its name holds a line break or a NUL byte.")
+        if any(mailbox.name.startswith(prefix) for prefix in self._session.foreign):
+            why = "It belongs to somebody else: save it as a mailbox of its owner."
+            return _gap(mailbox, "shared-folder", why)
+        if everything and mailbox.attributes & VIEWS:
+            return _gap(mailbox, "search-folder", "It shows again what lies in other folders.")
+        return None
+
+    def _add(self, mailbox: Mailbox) -> None:
+        path = self._path(mailbox)
+        if not mailbox.selectable:
+            self._above((*path, ""))
+            return
+        said = self._status(mailbox)
+        if said is None:
+            self._found.doubtful = True
+            why = "The server does not open it; it may be damaged or forbidden."
+            self._found.listed.append(_gap(mailbox, "folder", why))
+            return
+        parent = self._above(path)
+        id_, state = _id(mailbox, said), _state(said)
+        self._ids[path] = id_
+        self._found.known[id_] = Folder(mailbox.raw, mailbox.name, state)
+        self._found.listed.append(
+            Collection(Service.MAIL, id_, parent, path[-1] or mailbox.name, state.exists, _special(mailbox))
+        )  # fmt: skip
+
+    def _above(self, path: tuple[str, ...]) -> str | None:
+        """The id of what a folder lies in, made up where the server has nothing to open there."""
+        if len(path) == 1:
+            return None
+        above = path[:-1]
+        if above not in self._ids:
+            parent = self._above(above)
+            self._ids[above] = "p:" + "\n".join(above)
+            made = Collection(Service.MAIL, self._ids[above], parent, above[-1], 0)
+            self._found.listed.append(made)
+        return self._ids[above]
+
+    def _status(self, mailbox: Mailbox) -> Mapping[str, object] | None:
+        said = self._all.get(mailbox.raw) or self._session.status(mailbox.raw, self._asked)
+        return said if said and "UIDVALIDITY" in said else None
+
+
+def _asked(session: Session) -> str:
+    words = ["MESSAGES", "UIDNEXT", "UIDVALIDITY"]
+    words += ["HIGHESTMODSEQ"] if session.can("CONDSTORE") or session.can("QRESYNC") else []
+    by = lister.naming(session)
+    words += {lister.EMAILID: ["MAILBOXID"], lister.GUID: ["X-GUID"]}.get(by, [])
+    return " ".join(words)
+
+
+def _state(said: Mapping[str, object]) -> State:
+    words = ("MESSAGES", "UIDVALIDITY", "UIDNEXT", "HIGHESTMODSEQ")
+    return State(*(number(said.get(word)) for word in words))
+
+
+def _id(mailbox: Mailbox, said: Mapping[str, object]) -> str:
+    """What stays when a folder is renamed, where the server has such a thing; else its name."""
+    for word, letter in (("MAILBOXID", "i"), ("X-GUID", "g")):
+        value = said.get(word)
+        value = value[0] if isinstance(value, list) and value else value
+        if isinstance(value, bytes) and value:
+            return f"{letter}:{value.decode('utf-8', 'replace')}"
+    return f"n:{mailbox.raw.decode('utf-8', 'surrogateescape').encode('utf-8', 'replace').decode()}"
+
+
+def _special(mailbox: Mailbox) -> str | None:
+    if mailbox.name.upper() == "INBOX":
+        return "inbox"
+    return next((word for use, word in SPECIAL.items() if use in mailbox.attributes), None)
+
+
+def _gap(mailbox: Mailbox, kind: str, why: str) -> Gap:
+    return Gap(f"n:{mailbox.name}", kind, mailbox.name, why)
+
+
+def parents_first(listed: Sequence[Collection | Gap]) -> Iterator[Collection]:
+    """The collections of a listing."""
+    return (each for each in listed if isinstance(each, Collection))

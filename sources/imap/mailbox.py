@@ -1,0 +1,83 @@
+"""Mailboxes of a section: who they are, and connections to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from backupd.config import AccountFilter
+from backupd.imap.connect import Login
+from backupd.model import Account, AccountKind, Service
+from sources.imap.lanes import Lane, Lanes
+
+if TYPE_CHECKING:
+    from backupd.config import Imap, ImapMailbox
+    from sources.graph.signin import Prompt
+    from sources.imap.tokens import Tokens
+
+
+class Mailboxes:
+    """The accounts of a section, and lanes to them. Thread-safe."""
+
+    def __init__(self, section: Imap, prompt: Prompt | None) -> None:
+        self._section = section
+        self._lanes = Lanes()
+        self._tokens: Tokens | None = None
+        if section.auth == "xoauth2":
+            from sources.imap.tokens import Tokens  # noqa: PLC0415 - only who uses it pays for it
+
+            self._tokens = Tokens(section, prompt)
+
+    def accounts(self) -> Iterator[Account]:
+        """Those that the configuration selects."""
+        wanted = AccountFilter(self._section.accounts)
+        for each in self._section.everyone:
+            address = (each.address or each.username).lower()
+            if wanted.takes(address, each.username):
+                yield Account(
+                    each.username, address, each.username, AccountKind.USER, self._section.name,
+                    frozenset({Service.MAIL}),
+                )  # fmt: skip
+
+    @contextmanager
+    def lane(self, account: Account) -> Iterator[Lane]:
+        """A connection to a mailbox for this block."""
+        with self._lanes.borrowed(account.id, lambda: self._made(account)) as lane:
+            yield lane
+
+    @contextmanager
+    def lanes(self, account: Account) -> Iterator[list[Lane]]:
+        """As many as the configuration allows."""
+        with ExitStack() as stack:
+            yield [
+                stack.enter_context(self.lane(account)) for _ in range(self._section.connections)
+            ]
+
+    def close(self) -> None:
+        """End what is open."""
+        self._lanes.close()
+
+    def _made(self, account: Account) -> Lane:
+        section, tokens = self._section, self._tokens
+        mailbox = next(each for each in section.everyone if each.username == account.id)
+        used = [""]
+
+        def secret() -> str:
+            if tokens is None:
+                return section.password(mailbox)
+            used[0] = tokens.token()
+            return used[0]
+
+        def renew() -> bool:
+            return tokens is not None and bool(used[0]) and tokens.token(used[0]) != used[0]
+
+        return Lane(_login(section, mailbox, secret), renew)
+
+
+def _login(section: Imap, mailbox: ImapMailbox, secret: object) -> Login:
+    port = section.port or (993 if section.security == "tls" else 143)
+    return Login(
+        f"[sources.{section.name}]", section.host, port, mailbox.username, secret,  # type: ignore[arg-type]
+        section.security, section.auth, section.ca_file, section.fingerprint,
+    )  # fmt: skip
