@@ -39,6 +39,22 @@ LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|$)")
 Share = Annotated[float, Field(gt=0, le=1)]
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser())]
 
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def seconds_of(value: Any) -> Any:
+    """The seconds of "90s", "5m", "1h30m" or "1d"; numbers stay as they are. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhdw])+", value.strip()):
+        raise ValueError('a duration is a number and s, m, h, d or w, such as "5m" or "1h30m"')
+    parts: list[tuple[str, str]] = re.findall(r"([\d.]+)([smhdw])", value)
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
+
+
+Duration = Annotated[float, BeforeValidator(seconds_of), Field(gt=0, allow_inf_nan=False)]
+"""A length of time, written like "5m" and read as seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class AccountFilter:
@@ -75,6 +91,35 @@ class Limits(Section):
 
     workers: Annotated[int, Field(ge=1, le=64)] = 4
     """Accounts synced at the same time."""
+
+
+class Schedule(Section):
+    """How often `backupd run` does what."""
+
+    sync: Duration = 300.0
+    """Everything of every account."""
+    fast: Duration = 60.0
+    """Only what cannot be had again: inbox, sent items, the main calendar."""
+    snapshot: Duration = 3600.0
+    """A snapshot of every account that changed."""
+    jitter: Share = 0.1
+    """Share of an interval by which a run may come early or late, so that accounts spread out."""
+    quiet_hours: str = ""
+    """ "22:00-06:00", by this machine's clock: only the fast lane runs in it."""
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _two_times(cls, text: str) -> str:
+        if text and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text):
+            raise ValueError('quiet hours are two times of day, such as "22:00-06:00"')
+        return text
+
+    def is_quiet(self, minute: int) -> bool:
+        """Whether a minute of the day lies in the quiet hours."""
+        if not self.quiet_hours:
+            return False
+        start, end = (int(t[:2]) * 60 + int(t[3:]) for t in self.quiet_hours.split("-"))
+        return start <= minute < end if start <= end else minute >= start or minute < end
 
 
 class Guard(Section):
@@ -367,6 +412,7 @@ class Config(Section):
     state_dir: AbsolutePath = Path("/var/lib/backupd")
     restic: str = "restic"
     limits: Limits = Limits()
+    schedule: Schedule = Schedule()
     guard: Guard = Guard()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     storage: Mapping[str, Storage] = Field(default_factory=dict)

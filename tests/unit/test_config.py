@@ -40,6 +40,7 @@ def test_the_example_is_a_valid_configuration() -> None:
     [
         (config.Config, ()),
         (config.Limits, ("limits",)),
+        (config.Schedule, ("schedule",)),
         (config.Guard, ("guard",)),
         (config.Microsoft365, ("sources", "contoso")),
         (config.Imap, ("sources", "legacy")),
@@ -102,3 +103,30 @@ def test_a_section_name_that_could_leave_its_folder_is_refused(tmp_path: Path) -
     (tmp_path / "config.toml").write_text('[storage."../x"]\nrepository = "/r"\n')
     with pytest.raises(ConfigError, match="section name"):
         config.load(tmp_path / "config.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("5m", 300), ("1h30m", 5400), ("1.5h", 5400), ("1d", 86400)]
+)
+def test_a_duration_reads_as_people_write_it(text: str, seconds: float) -> None:
+    assert config.Schedule(sync=text).sync == seconds  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "5", "5 minutes", "-5m", "0s", "m", "1h 5", "nan"])
+def test_a_duration_that_says_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="sync"):
+        config.Schedule(sync=text)  # type: ignore[arg-type]
+
+
+def test_quiet_hours_may_pass_midnight() -> None:
+    night = config.Schedule(quiet_hours="22:00-06:00")
+    assert [night.is_quiet(hour * 60) for hour in (21, 22, 0, 5, 6)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert not config.Schedule().is_quiet(0)
+    with pytest.raises(ValueError, match="quiet hours"):
+        config.Schedule(quiet_hours="22-6")
