@@ -28,8 +28,9 @@ from targets.dav.lines import parse
 from targets.dav.meaning import Said
 from targets.endpoint import Endpoint
 from targets.microsoft365 import said
+from targets.microsoft365.answers import body_of
 from targets.microsoft365.events import File, Made, attach, convert
-from targets.microsoft365.graph import Json, segment
+from targets.microsoft365.graph import Json, objects, segment
 from targets.microsoft365.recurrence import Start
 from targets.microsoft365.store import Ready, Store, doubtful, mark_of, transaction_of
 from targets.quiet import Way
@@ -156,7 +157,7 @@ class Calendars(Store):
             if attempt == 0:
                 made = self._graph.ask("POST", calendars, {"name": name})
                 if made.status_code == 201:  # noqa: PLR2004
-                    return str(made.json().get("id", ""))
+                    return str(body_of(made).get("id", ""))
         raise UserError(
             f"The calendar {name!r} cannot be created for {self._graph.account}.",
             hint="Create it in Outlook, then run the same restore again.",
@@ -177,7 +178,7 @@ class Calendars(Store):
         """The ids of occurrences that differ already, by when they were to begin."""
         row = self._graph.get(f"{item}?$select=id,isAllDay&$expand=exceptionOccurrences")
         whole = row.get("isAllDay") is True
-        rows = [each for each in row.get("exceptionOccurrences") or () if isinstance(each, dict)]
+        rows = objects(row.get("exceptionOccurrences"))
         return {_original(each, whole=whole): str(each.get("id", "")) for each in rows}
 
     def _attached(self, item: str) -> list[str]:
@@ -231,10 +232,10 @@ def _row(row: Json) -> Iterator[Said]:
     yield from said.event(row)
     yield from said.recurrence(row)
     whole = row.get("isAllDay") is True
-    for each in row.get("exceptionOccurrences") or ():
-        if isinstance(each, dict):
-            yield from said.event(each, _original(each, whole=whole))
-    for name in row.get("cancelledOccurrences") or ():
+    for each in objects(row.get("exceptionOccurrences")):
+        yield from said.event(each, _original(each, whole=whole))
+    cancelled = row.get("cancelledOccurrences")
+    for name in cancelled if isinstance(cancelled, list) else ():
         yield Said("cancelled", "", str(name).rpartition(".")[2])
 
 

@@ -14,6 +14,7 @@ from targets import vcards
 from targets.dav import meaning
 from targets.dav.lines import parse
 from targets.microsoft365 import said
+from targets.microsoft365.answers import body_of
 from targets.microsoft365.cards import card
 from targets.microsoft365.graph import Json, segment
 from targets.microsoft365.store import Ready, Store, mark_of
@@ -103,7 +104,7 @@ class Contacts(Store):
             if attempt == 0:
                 made = self._graph.ask("POST", above, {"displayName": name})
                 if made.status_code == 201:  # noqa: PLR2004
-                    return str(made.json().get("id", ""))
+                    return str(body_of(made).get("id", ""))
                 if made.status_code != 409:  # noqa: PLR2004
                     break
         raise UserError(

@@ -148,7 +148,7 @@ class Drive:
 
     def _listed(self, item: str) -> Folder:
         where = f"{self.place}/{segment(item)}/children?{_SELECT}"
-        own = item if item != "root" else str(self._graph.get(f"{self.place}/root")["id"])
+        own = item if item != "root" else str(self._graph.get(f"{self.place}/root").get("id", ""))
         return Folder(own, dict(self._named(self._graph.pages(where))))
 
     def _named(self, rows: Iterator[Json]) -> Iterator[tuple[str, Held]]:

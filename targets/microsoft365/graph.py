@@ -41,8 +41,13 @@ Json = Mapping[str, Any]
 AT_ONCE = 4
 """Requests that Microsoft lets an application have under way for one mailbox."""
 ATTEMPTS = 6
+ANSWER = 64 << 20
+"""Bytes of an answer that are read into memory; a page of a list has some hundred KiB."""
+PAGES = 100_000
+"""Pages after which a list is taken for one without end."""
 _TIMEOUTS = httpx.Timeout(20.0, read=120.0, write=120.0)
 _LATER = frozenset({429, 500, 502, 503, 504})
+_FRAMING = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _DONE = frozenset({200, 201, 202, 204})
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _TOO_LARGE, _FULL = 401, 403, 404, 413, 507
 _QUOTA = frozenset({
@@ -116,11 +121,14 @@ class Graph:
 
     def pages(self, path: str) -> Iterator[Json]:
         """Every object of a list, page by page."""
-        link: str | None = path
-        while link:
+        link: Any = path
+        for _ in range(PAGES):
             page = self.get(link)
-            yield from (each for each in page.get("value", ()) if isinstance(each, dict))
+            yield from objects(page.get("value"))
             link = page.get("@odata.nextLink")
+            if not isinstance(link, str) or not link:
+                return
+        raise TransientError("Graph hands out a list without end.", reason="pages")
 
     def ask(
         self, method: str, path: str, body: Json | None = None, *, once: bool = False
@@ -156,7 +164,7 @@ class Graph:
     ) -> httpx.Response:
         """One try at an address that is its own permission; no token goes along."""
         with self._turn(), self._reached():
-            answer = self._open.request(method, _safe(url), content=content, headers=headers)
+            answer = _whole(self._open, method, _safe(url), headers, content)
             if answer.status_code in _LATER:
                 self._later(answer)
             if answer.status_code == _FULL or codes_of(answer) & _QUOTA:
@@ -215,10 +223,10 @@ class Graph:
         """Send with the token, and once more with a fresh one: a token can be revoked early."""
         token = self._access.token()
         sent = {**headers, "Authorization": f"Bearer {token}"}
-        answer = self._client.request(method, url, headers=sent, content=content)
+        answer = _whole(self._client, method, url, sent, content)
         if answer.status_code == _UNAUTHORIZED:
             sent["Authorization"] = f"Bearer {self._access.token(stale=token)}"
-            answer = self._client.request(method, url, headers=sent, content=content)
+            answer = _whole(self._client, method, url, sent, content)
         return answer
 
     def _resolved(self, path: str) -> str:
@@ -293,6 +301,31 @@ class Graph:
             hint="Make room or raise the quota, then run the restore again: it goes on where it stopped.",
             reason="quota",
         )
+
+
+def _whole(
+    client: httpx.Client, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+) -> httpx.Response:
+    """An answer with its body in memory, if that has any sensible size."""
+    with client.stream(method, url, headers=headers, content=content) as answer:
+        data = bytearray()
+        for chunk in answer.iter_bytes():
+            data += chunk
+            if len(data) > ANSWER:
+                raise ItemRefused(
+                    f"Graph answers with more than {ANSWER >> 20} MiB.", reason="too-large"
+                )
+        kept = [(k, v) for k, v in answer.headers.multi_items() if k not in _FRAMING]
+        return httpx.Response(
+            answer.status_code, headers=kept, content=bytes(data), request=answer.request
+        )
+
+
+def objects(value: Any) -> Iterator[Json]:
+    """The objects in what should be a list of them."""
+    return (
+        (each for each in value if isinstance(each, dict)) if isinstance(value, list) else iter(())
+    )
 
 
 def segment(text: str) -> str:

@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bs4 import BeautifulSoup
+from bs4.exceptions import ParserRejectedMarkup
 
 from targets.dav.meaning import Said
 from targets.microsoft365 import zones
 
 Json = Mapping[str, Any]
 
+LARGEST = 1_000_000
+"""Characters of HTML that are compared; more takes many seconds."""
 _DEFAULTS = {"showAs": "busy", "sensitivity": "normal", "importance": "normal"}
 _BY_TYPE = {
     "daily": (),
@@ -59,7 +62,7 @@ def recurrence(row: Json) -> Iterator[Said]:
     said = row.get("recurrence")
     if not isinstance(said, dict):
         return
-    pattern, bounds = said.get("pattern") or {}, said.get("range") or {}
+    pattern, bounds = _object(said.get("pattern")), _object(said.get("range"))
     kind, end = str(pattern.get("type", "")).lower(), str(bounds.get("type", "")).lower()
     told: dict[str, Any] = {"type": kind, "interval": pattern.get("interval"), "ends": end}
     for source, names in ((pattern, _BY_TYPE.get(kind, ())), (bounds, _BY_RANGE.get(end, ()))):
@@ -112,8 +115,19 @@ def plain(body: Any) -> str:
         return ""
     content = str(body.get("content") or "")
     if str(body.get("contentType", "")).lower() == "html":
-        content = BeautifulSoup(content, "lxml").get_text() if content.strip() else ""
+        content = _text_of(content)
     return "".join(re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "", content).split())
+
+
+def _text_of(content: str) -> str:
+    if len(content) > LARGEST:
+        return "large"
+    # The element in front keeps bs4 from taking a leading <?xml … for XML, and from warning of it.
+    try:
+        soup = BeautifulSoup(f"<html>{content}", "lxml")
+    except ParserRejectedMarkup:
+        return ""
+    return soup.body.get_text() if soup.body else ""
 
 
 def moment(written: Any, *, whole: bool) -> str:
@@ -141,6 +155,10 @@ def _given(name: str, where: str, value: str) -> Iterator[Said]:
 
 def _line(value: Any) -> str:
     return " ".join(str(value or "").split())
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
 
 
 def _listed(value: Any) -> Sequence[Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, ClassVar
 
+import httpx
 import stamina
 
 from backupd.errors import IntegrityError, ItemError, ItemRefused, Throttled, TransientError
@@ -30,7 +31,7 @@ from backupd.ports import (
 from targets.dav import meaning
 from targets.endpoint import Endpoint
 from targets.microsoft365.answers import body_of
-from targets.microsoft365.graph import AT_ONCE, Graph, Json, segment
+from targets.microsoft365.graph import AT_ONCE, Graph, Json, objects, segment
 from targets.serial import prove_each, put_each, spool
 
 MARK = "String {6f0d3c9e-52a7-4b8f-9c41-7f1a2d8e3b60} Name backupd"
@@ -195,7 +196,8 @@ class Store(ABC):
         item, is_open = there.marks.get(ready.mark, ("", False))
         if is_open:
             return self._finished(self._path(item), ready, again=True)
-        item = item or there.originals.get(ready.original, "")
+        if ready.original:
+            item = item or there.originals.get(ready.original, "")
         if not item:
             return None
         held = self.meaning_at(self._path(item), ready.digest)
@@ -223,7 +225,7 @@ class Store(ABC):
     def _posted(self, place: str, body: Json, ready: Ready) -> str:
         answer = self._graph.ask("POST", place, body, once=True)
         if answer.status_code in _STORED:
-            return str(body_of(answer).get("id", ""))
+            return _id_in(answer)
         found = self._search(place, ready) if answer.status_code == _CONFLICT else ""
         if not found:
             self._graph.refuse(answer)
@@ -282,10 +284,18 @@ def transaction_of(mark: str) -> str:
     return str(uuid.UUID(mark[:32]))
 
 
+def _id_in(answer: httpx.Response) -> str:
+    """The id of what was created. Raises TransientError for an answer that broke off: it may be there."""
+    found = body_of(answer).get("id")
+    if not isinstance(found, str) or not found:
+        raise TransientError("Graph does not say what it created.", reason="answer")
+    return found
+
+
 def mark_in(row: Json) -> str:
     """Our mark on a listed item, or ""."""
-    for each in row.get("singleValueExtendedProperties") or ():
-        if isinstance(each, dict) and str(each.get("id", "")).lower() == MARK.lower():
+    for each in objects(row.get("singleValueExtendedProperties")):
+        if str(each.get("id", "")).lower() == MARK.lower():
             return str(each.get("value", ""))
     return ""
 
