@@ -131,6 +131,46 @@ class Guard(Section):
     """Fewer vanished items than this never trip the guard."""
 
 
+class Alerts(Section):
+    """Whom to tell what went wrong, and when. Addresses of channels hold secrets and are never shown."""
+
+    urls: Annotated[tuple[str, ...], Field(repr=False)] = ()
+    """Apprise URLs: each is one channel."""
+    urls_file: AbsolutePath | None = None
+    ping_url: Annotated[str, Field(repr=False)] = ""
+    """Asked for after every good cycle; its `/fail` after a bad one."""
+    stale: Duration = 86400.0
+    """The age from which on the newest copy of an account is a reason to tell somebody."""
+    repeat: Duration = 21600.0
+    """The same matter is told again only after this."""
+    failures: Annotated[int, Field(ge=1)] = 3
+    """Runs in a row that must fail before somebody is told."""
+
+    @field_validator("ping_url")
+    @classmethod
+    def _encrypted(cls, url: str) -> str:
+        if url and not (url.startswith("https://") or LOOPBACK.match(url)):
+            raise ValueError("an address must begin with https:// (http:// only for this machine)")
+        return url.rstrip("/")
+
+    def channels(self) -> tuple[str, ...]:
+        """The URLs of all channels, secrets included, read now. Raises ConfigError."""
+        where = self.urls_file or credential("alerts.urls")
+        text = read_secret(where, "the channels of [alerts]") if where else ""
+        lines = (line.strip() for line in text.splitlines())
+        found = (*self.urls, *(line for line in lines if line and not line.startswith("#")))
+        return tuple(dict.fromkeys(found))
+
+
+class Metrics(Section):
+    """Figures for Prometheus; none anywhere unless asked for."""
+
+    textfile: AbsolutePath | None = None
+    """For the node exporter's textfile collector; replaced as a whole."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """On loopback; 0 is none."""
+
+
 class Microsoft365(Section):
     """A Microsoft 365 tenant, or one person of it, through Graph."""
 
@@ -414,6 +454,8 @@ class Config(Section):
     limits: Limits = Limits()
     schedule: Schedule = Schedule()
     guard: Guard = Guard()
+    alerts: Alerts = Alerts()
+    metrics: Metrics = Metrics()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     storage: Mapping[str, Storage] = Field(default_factory=dict)
     targets: Mapping[str, TargetSection] = Field(default_factory=dict)

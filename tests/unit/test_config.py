@@ -42,6 +42,8 @@ def test_the_example_is_a_valid_configuration() -> None:
         (config.Limits, ("limits",)),
         (config.Schedule, ("schedule",)),
         (config.Guard, ("guard",)),
+        (config.Alerts, ("alerts",)),
+        (config.Metrics, ("metrics",)),
         (config.Microsoft365, ("sources", "contoso")),
         (config.Imap, ("sources", "legacy")),
         (config.Storage, ("storage", "primary")),
@@ -130,3 +132,17 @@ def test_quiet_hours_may_pass_midnight() -> None:
     assert not config.Schedule().is_quiet(0)
     with pytest.raises(ValueError, match="quiet hours"):
         config.Schedule(quiet_hours="22-6")
+
+
+def test_channels_come_from_the_file_and_the_credential_and_are_never_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "alerts.urls").write_text("# mine\njson://u:hush@127.0.0.1/\n\nntfy://topic\n")
+    made = config.Alerts(urls=("ntfy://topic", "json://v:hush@h/"), ping_url="https://h/hush/")
+    assert made.channels() == ("ntfy://topic", "json://v:hush@h/")
+    assert "hush" not in repr(made)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert config.Alerts().channels() == ("json://u:hush@127.0.0.1/", "ntfy://topic")
+    named = config.Alerts(urls_file=tmp_path / "none")
+    with pytest.raises(ConfigError, match="channels of"):
+        named.channels()
