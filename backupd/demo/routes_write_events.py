@@ -7,6 +7,7 @@ import binascii
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from html import escape
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from backupd.demo import occurrences, recurrence
 from backupd.demo.agenda import Agenda, Event, Occurrence, event_json
@@ -19,6 +20,9 @@ from backupd.demo.routes_calendar import calendar_json, calendar_of, event_of
 from backupd.demo.routes_mail import attachment_json
 from backupd.demo.writing import created, extended, may_write, text, unchanged, writable
 from backupd.demo.zones import graph_time, is_known, parse_time, zone
+
+if TYPE_CHECKING:
+    from backupd.demo.uploads import Uploads
 
 _PERMISSION = "Calendars.ReadWrite"
 _DEFAULTS: Json = {
@@ -69,7 +73,8 @@ _NEEDS = {
     "relativeYearly": ("daysOfWeek", "month"),
 }
 _LONGEST_SUBJECT = 255
-_LARGEST_ATTACHMENT = 3 * 1024 * 1024
+_LARGEST_ATTACHMENT = 3_000_000
+_LARGEST_UPLOAD = 150_000_000
 _HEAD = '<html><head>\r\n<meta http-equiv="Content-Type" content="text/html; charset=utf-8"></head>'
 
 
@@ -191,6 +196,26 @@ def add_attachment(call: Call) -> Answer:
     return created(call, row)
 
 
+def open_session(call: Call, uploads: Uploads) -> Answer:
+    """An address that takes a file of 3 to 150 MB for an event in pieces."""
+    wanted = writable(call, _PERMISSION).get("AttachmentItem") or {}
+    user, event, size = call.user(), event_of(call), wanted.get("size")
+    name, kind = text(wanted, "name"), str(wanted.get("contentType") or "")
+    if wanted.get("attachmentType") != "file" or not isinstance(size, int):
+        raise bad_request("Only files can be attached.", "ErrorInvalidRequest")
+    if not _LARGEST_ATTACHMENT <= size <= _LARGEST_UPLOAD:
+        raise bad_request("The size is not valid for a session.", "ErrorInvalidArgument")
+
+    def finish(data: bytes) -> Json:
+        with call.state.lock:
+            event.attachments.append(Part(name, kind or "application/octet-stream", data))
+            user.agenda.touch(event)
+            _tell(call, "update", event.data)
+        return {}
+
+    return Answer(uploads.open(finish), HTTPStatus.CREATED)
+
+
 def _tell(call: Call, kind: str, data: Json) -> None:
     message = invitation(kind, call.user().upn, data)
     if message is not None:
@@ -286,11 +311,23 @@ def _stored(body: Json) -> Json:
 
 _CALENDAR = "users/{user}/calendars/{calendar}"
 
-ROUTES: dict[str, Handler] = {"POST users/{user}/calendars": make_calendar}
-for _where in ("users/{user}", "users/{user}/calendar", _CALENDAR):
-    ROUTES |= {
-        f"POST {_where}/events": make_event,
-        f"PATCH {_where}/events/{{event}}": change_event,
-        f"DELETE {_where}/events/{{event}}": delete_event,
-        f"POST {_where}/events/{{event}}/attachments": add_attachment,
-    }
+
+def routes(uploads: Uploads | None = None) -> dict[str, Handler]:
+    """The routes; sessions need the place that serves them."""
+
+    def session(call: Call) -> Answer:
+        if uploads is None:
+            raise AssertionError(call.route)
+        return open_session(call, uploads)
+
+    found: dict[str, Handler] = {"POST users/{user}/calendars": make_calendar}
+    for where in ("users/{user}", "users/{user}/calendar", _CALENDAR):
+        event = f"{where}/events/{{event}}"
+        found |= {
+            f"POST {where}/events": make_event,
+            f"PATCH {event}": change_event,
+            f"DELETE {event}": delete_event,
+            f"POST {event}/attachments": add_attachment,
+            f"POST {event}/attachments/createUploadSession": session,
+        }
+    return found

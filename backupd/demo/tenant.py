@@ -212,7 +212,7 @@ def router(uploads: Uploads | None = None) -> Router:
         routes_files.ROUTES,
         routes_upload.routes(uploads),
         routes_write_contacts.ROUTES,
-        routes_write_events.ROUTES,
+        routes_write_events.routes(uploads),
         routes_directory.ROUTES,
         {"POST $batch": _batch},
     )

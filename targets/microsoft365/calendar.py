@@ -7,6 +7,7 @@ of this module ever names one: people are text of the body.
 from __future__ import annotations
 
 import base64
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ import stamina
 from icalendar import Component
 
 from backupd import names
-from backupd.errors import ConfigError, ItemRefused, UserError
+from backupd.errors import ConfigError, ItemRefused, TransientError, UserError
 from backupd.model import Service
 from backupd.ports import Parcel, Shelf
 from targets.dav import events as quietly
@@ -33,6 +34,7 @@ from targets.microsoft365.events import File, Made, attach, convert
 from targets.microsoft365.graph import Json, objects, segment
 from targets.microsoft365.recurrence import Start
 from targets.microsoft365.store import Ready, Store, doubtful, mark_of, transaction_of
+from targets.microsoft365.upload import SESSIONS, SMALL_PIECE, Ended, Upload
 from targets.quiet import Way
 
 DEFAULT = "calendar"
@@ -42,6 +44,8 @@ _SELECT = (
     "$select=id,subject,body,start,end,isAllDay,location,showAs,sensitivity,importance,categories,"
     "isReminderOn,reminderMinutesBeforeStart,recurrence,type,hasAttachments,originalStartTimeZone"
 )
+AT_ONCE_FILE = 2_990_000
+"""Bytes of a file that goes along in one request; larger ones go in pieces."""
 _FILES = re.compile(r"\battachments=")
 _MINUTE = timedelta(minutes=1)
 
@@ -122,6 +126,9 @@ class Calendars(Store):
 
     def _attach(self, item: str, file: File, number: int) -> None:
         """Add a file, once: `number` are to be there of its name."""
+        if len(file.data) > AT_ONCE_FILE:
+            self._upload(item, file, number)
+            return
         attachment = {
             "@odata.type": "#microsoft.graph.fileAttachment",
             "name": file.name,
@@ -133,6 +140,25 @@ class Calendars(Store):
                 if attempt.num > 1 and self._attached(item).count(file.name) >= number:
                     return
                 self.tell("POST", f"{item}/attachments", attachment, once=True)
+
+    def _upload(self, item: str, file: File, number: int) -> None:
+        """Add a large file in pieces, which may take several tries."""
+        facts = {
+            "attachmentType": "file",
+            "name": file.name,
+            "contentType": file.kind,
+            "size": len(file.data),
+        }
+        path = f"{item}/attachments/createUploadSession"
+        for _ in range(SESSIONS):
+            try:
+                upload = Upload(self._graph, io.BytesIO(file.data), SMALL_PIECE)
+                upload.run(path, {"AttachmentItem": facts})
+            except Ended:
+                if self._attached(item).count(file.name) < number:
+                    continue
+            return
+        raise TransientError(f"Uploads of {file.name} end before the file is complete.")
 
     def meaning_at(self, item: str, wanted: str) -> str:
         """What an event says, with its occurrences, and its files where some are wanted."""

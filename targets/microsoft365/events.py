@@ -20,8 +20,8 @@ from targets.microsoft365.recurrence import Start
 
 SUBJECT, PLACE = 255, 255
 """Characters that Exchange keeps of a subject, and of the name of a place."""
-ATTACHMENT = 3_000_000
-"""Bytes of a file that goes along in one request."""
+ATTACHMENT = 150_000_000
+"""Bytes of the largest file that can be attached to an event."""
 
 _SHOWN = {
     "FREE": "free", "TENTATIVE": "tentative", "BUSY": "busy", "OOF": "oof",

@@ -16,6 +16,8 @@ from targets.microsoft365.graph import ATTEMPTS, Graph, Json
 GRAIN = 320 * 1024
 PIECE = 32 * GRAIN
 """Bytes of one request: ten MiB, and a multiple of what Microsoft asks for."""
+SMALL_PIECE = 10 * GRAIN
+"""The same for what is attached to an event: below four MB."""
 SESSIONS = 3
 """Sessions that may end under our hands before a file is given up for this run."""
 _TAKEN, _GONE, _OUT_OF_STEP = 409, 404, 416
@@ -28,8 +30,8 @@ class Ended(ItemRefused):
 class Upload:
     """One file on its way through one session."""
 
-    def __init__(self, graph: Graph, held: IO[bytes]) -> None:
-        self._graph, self._held = graph, held
+    def __init__(self, graph: Graph, held: IO[bytes], piece: int = PIECE) -> None:
+        self._graph, self._held, self._most = graph, held, piece
         self._size = held.seek(0, os.SEEK_END)
         self._url, self._at = "", 0
 
@@ -45,7 +47,7 @@ class Upload:
         if opened.status_code == _TAKEN:
             return None
         said = body_of(opened)
-        if opened.status_code != httpx.codes.OK or not isinstance(said.get("uploadUrl"), str):
+        if opened.status_code not in {200, 201} or not isinstance(said.get("uploadUrl"), str):
             self._graph.refuse(opened)
         self._url, self._at = said["uploadUrl"], 0
         while True:
@@ -69,7 +71,7 @@ class Upload:
 
     def _piece(self) -> httpx.Response:
         self._held.seek(self._at)
-        data = self._held.read(PIECE)
+        data = self._held.read(self._most)
         last = self._at + len(data) - 1
         headers = {
             "Content-Range": f"bytes {self._at}-{last}/{self._size}",
@@ -91,7 +93,7 @@ class Upload:
             raise ItemRefused(
                 f"OneDrive refuses a piece of it ({words_of(answer)}).", reason="upload"
             )
-        self._at = _next(body_of(answer), min(self._at + PIECE, self._size))
+        self._at = _next(body_of(answer), min(self._at + self._most, self._size))
 
     def _resume(self) -> None:
         """Ask the session which bytes it misses."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import time
@@ -413,6 +414,17 @@ class TestCalendars:
         assert [each.name for each in event.attachments] == ["Agenda.pdf"]
         assert "Attendees:" in event.data["body"]["content"]
         assert "Strategy: harbour workers</body>" not in event.data["body"]["content"]
+
+    def test_large_attachments_go_in_pieces(self, mover: Mover) -> None:
+        mover.tenant.faults.add(Fault("cut", route="up", method="PUT", skip=2, times=1))
+        data = bytes(range(256)) * 30_000
+        held = base64.b64encode(data).decode()
+        item = ics(*WEEKLY, f"ATTACH;ENCODING=BASE64;VALUE=BINARY;FILENAME=big.bin:{held}")
+        (claim,) = mover.put(Calendars, DIARY, item)
+        assert claim.put.state == "restored", claim.put.why
+        (event,) = mover.user.agenda.events.values()
+        assert [(each.name, each.content) for each in event.attachments] == [("big.bin", data)]
+        assert mover.proofs(Calendars, DIARY, claim) == ["same"]
 
     @pytest.mark.parametrize("kind", ["empty", "cleanly_short", "broken_json", "reset"])
     def test_an_answer_that_says_nothing_is_no_proof(self, mover: Mover, kind: str) -> None:
