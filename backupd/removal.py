@@ -45,6 +45,7 @@ def settle(
         with catalog.transaction():
             catalog.move_state(service, GONE, LEAVING)
         finish_removals(catalog, mirror, service)
+    render_dirty(catalog, mirror)  # a folder that is forgotten takes its marks along
     Tree(catalog, mirror).forget_empty(service)
     render_dirty(catalog, mirror)
     return gone
