@@ -65,7 +65,7 @@ class SimulatedTenant:
     """The tenant: start it with `with`, or with `start` and `stop`.
 
     Attributes:
-        state: the truth, with methods that change it.
+        state: the truth, with methods that change it; `state.outbox` holds every invitation that was sent.
         switches: behaviours that belong to the service.
         faults: what goes wrong.
         log: what was asked.

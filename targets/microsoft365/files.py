@@ -204,14 +204,16 @@ class Files:
             self._graph.refuse(answer)
         row = body_of(answer)
         there = held(row)
+        aside = _aside(row)
         if there.size != claim.parcel.size:
-            return Proof(claim, "changed", f"{there.size} bytes instead of {claim.parcel.size}")
+            told = f"{there.size} bytes instead of {claim.parcel.size}{aside}"
+            return Proof(claim, "changed", told)
         digest, _, checksum = claim.put.digest.partition(" ")
         same = _agree(there, claim.parcel, checksum)
         if same and claim.deep:
             size = claim.parcel.size
             same = self._fetched(claim.put.where, size) == (size, digest)
-        return Proof(claim, "same", _date(claim, row)) if same else Proof(claim, "changed", "the content differs")  # fmt: skip
+        return Proof(claim, "same", _date(claim, row)) if same else Proof(claim, "changed", f"the content differs{aside}")  # fmt: skip
 
     def _fetched(self, where: str, expected: int) -> tuple[int, str]:
         """Size and SHA-256 of what OneDrive hands out, which is read only as far as it can be ours."""
@@ -263,6 +265,12 @@ def _dates(parcel: Parcel) -> dict[str, str]:
         if moment:
             found[name] = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
     return found
+
+
+def _aside(row: Json) -> str:
+    """Why a file may have changed without anybody touching it."""
+    rewritten = _REWRITTEN.search(str(row.get("name", "")))
+    return " (SharePoint writes properties of its own into such files)" if rewritten else ""
 
 
 def _date(claim: Claim, row: Json) -> str:
