@@ -20,12 +20,12 @@ from backupd.errors import BackupdError, ConfigError, CutOff, UserError
 from backupd.guard import Guard
 from backupd.home import Home, home_of, homes
 from backupd.index import write_account
-from backupd.model import Account, Service
+from backupd.model import Account
 from backupd.ports import Source
 from backupd.recovery import recover
 from backupd.restic import Restic
 from backupd.snapshot import Listener, SnapshotResult, snapshot_account
-from backupd.sync import Progress, SyncResult, sync_account
+from backupd.sync import Progress, Share, SyncResult, gather, glance, sync_account
 from backupd.vault import Vault, vault_of
 
 T = TypeVar("T")
@@ -145,25 +145,13 @@ class App:
         """Sync every account that matches, several at a time; `then` follows each at once."""
         self._need_sources()
         run = Run()
-        guard = Guard(self.config.guard.share, self.config.guard.items, approved)
-        for name, section in self.config.sources.items():
+        for name in self.config.sources:
             with self.source(name) as source:
 
-                def one(
-                    account: Account,
-                    source: Source = source,
-                    services: tuple[Service, ...] = section.services,
-                ) -> Outcome:
-                    home = home_of(self.config.state_dir, account.source, account.address)
-                    outcome = Outcome(account.address, account.source)
-                    try:
-                        outcome.sync = sync_account(
-                            source, account, services, home, guard, progress
-                        )
-                        outcome.snapshot = then(home, account) if then else None
-                    except BackupdError as error:
-                        outcome.error = error
-                    return outcome
+                def one(account: Account, source: Source = source) -> Outcome:
+                    return self.sync_one(
+                        source, account, approved=approved, progress=progress, then=then
+                    )
 
                 chosen, broken_off = _listed(source, patterns)
                 self._each(one, chosen, run)
@@ -181,18 +169,7 @@ class App:
         """Snapshot every account held here that changed."""
         self._need_storage()
         run = Run()
-
-        def one(home: Home) -> Outcome:
-            account = home.account()
-            outcome = Outcome(home.address, home.folder.parent.name)
-            try:
-                if account is not None:
-                    outcome.snapshot = snapshot_account(home, account, self.vaults(home), listen)
-            except BackupdError as error:
-                outcome.error = error
-            return outcome
-
-        self._each(one, self.homes(patterns), run)
+        self._each(lambda home: self.snapshot_one(home, listen), self.homes(patterns), run)
         return run
 
     def backup(
@@ -216,6 +193,62 @@ class App:
                 if (outcome.source, outcome.address) not in done:
                     run.outcomes.append(outcome)
         return run
+
+    # -- the verbs, for one account; what goes wrong is in the outcome --------------------------
+
+    def sync_one(
+        self,
+        source: Source,
+        account: Account,
+        *,
+        approved: bool = False,
+        progress: Progress | None = None,
+        then: Callable[[Home, Account], SnapshotResult] | None = None,
+    ) -> Outcome:
+        """Sync an account; `then` follows at once."""
+        home = home_of(self.config.state_dir, account.source, account.address)
+        outcome = Outcome(account.address, account.source)
+        guard = Guard(self.config.guard.share, self.config.guard.items, approved)
+        services = self.config.sources[account.source].services
+        try:
+            outcome.sync = sync_account(source, account, services, home, guard, progress)
+            outcome.snapshot = then(home, account) if then else None
+        except BackupdError as error:
+            outcome.error = error
+        return outcome
+
+    def glance_one(self, source: Source, account: Account) -> Outcome:
+        """Take in what is new where it is most urgent; a request or so for each such collection."""
+        home = home_of(self.config.state_dir, account.source, account.address)
+        outcome = Outcome(account.address, account.source)
+        try:
+            outcome.sync = glance(
+                source, account, self.config.sources[account.source].services, home
+            )
+        except BackupdError as error:
+            outcome.error = error
+        return outcome
+
+    def gather_one(self, source: Source, account: Account, share: Share) -> Outcome:
+        """Take in one share of an account, adding only."""
+        home = home_of(self.config.state_dir, account.source, account.address)
+        outcome = Outcome(account.address, account.source)
+        try:
+            outcome.sync = gather(source, account, share, home)
+        except BackupdError as error:
+            outcome.error = error
+        return outcome
+
+    def snapshot_one(self, home: Home, listen: Listener | None = None) -> Outcome:
+        """Snapshot an account that changed."""
+        account = home.account()
+        outcome = Outcome(home.address, home.folder.parent.name)
+        try:
+            if account is not None:
+                outcome.snapshot = snapshot_account(home, account, self.vaults(home), listen)
+        except BackupdError as error:
+            outcome.error = error
+        return outcome
 
     @contextmanager
     def held(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from backupd.catalog import Catalog
+from backupd.catalog import Catalog, loads
 from backupd.catalog.rows import FolderRow
 from backupd.errors import BackupdError, UserError
 from backupd.guard import Guard
@@ -85,6 +85,110 @@ def services_of(account: Account, wanted: Iterable[Service] = Service) -> list[S
     """The services of an account that are wanted, in the order in which they are saved."""
     chosen = set(wanted)
     return [service for service in Service if service in account.services & chosen]
+
+
+URGENT: Mapping[Service, frozenset[str]] = {
+    Service.MAIL: frozenset({"inbox", "sentitems"}),
+    Service.CALENDAR: frozenset({"calendar"}),
+}
+"""The special collections where loss hurts first."""
+
+GLANCE_ITEMS = 1_000
+"""A collection that is listed whole each time (a calendar) is looked at often only up to this size."""
+
+
+def glance(source: Source, account: Account, services: Iterable[Service], home: Home) -> SyncResult:
+    """Take in the changes of the urgent collections that are known: a request or so for each.
+
+    No collection is looked for and nothing is removed: that is the next sync's. An account that
+    was never synced is left to it altogether. Raises as `sync_account` does.
+    """
+    began = time.monotonic()
+    result = SyncResult(account)
+    if not home.catalog_path.exists():
+        return result
+    with disk_errors(home), home.writing() as catalog:
+        recover(catalog, home.mirror())
+        taking = _Taking(source, account, catalog, home.mirror())
+        for service in services_of(account, services):
+            for row in catalog.collections(service):
+                if _urgent(row, catalog):
+                    taking.run(_as_listed(row), row, result)
+        result.revision = catalog.revision
+    result.seconds = time.monotonic() - began
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of an account: the collections of one service whose `special` is among these.
+
+    Attributes:
+        special: None stands for every collection.
+    """
+
+    service: Service
+    special: frozenset[str] | None = None
+
+    def takes(self, collection: Collection) -> bool:
+        """Whether a collection belongs to it."""
+        return self.special is None or collection.special in self.special
+
+
+def gather(source: Source, account: Account, share: Share, home: Home) -> SyncResult:
+    """Take in one share of an account and remove nothing. Raises as `sync_account` does."""
+    began = time.monotonic()
+    result = SyncResult(account)
+    with disk_errors(home), home.writing() as catalog:
+        mirror = home.mirror()
+        if home.account() is None:
+            home.remember(account)
+        recover(catalog, mirror)
+        taking, tree = _Taking(source, account, catalog, mirror), Tree(catalog, mirror)
+        try:
+            listed = source.collections(account, share.service)
+            for each in listed:
+                if isinstance(each, Collection):
+                    row = tree.collection(each)
+                    if share.takes(each):
+                        taking.run(each, row, result)
+        except BackupdError as error:
+            result.errors[share.service] = error
+        result.waiting = len(catalog.retries())
+        result.revision = catalog.revision
+    result.seconds = time.monotonic() - began
+    return result
+
+
+def _urgent(row: FolderRow, catalog: Catalog) -> bool:
+    """Whether a collection is urgent, was listed to its end once, and costs little to look at."""
+    if row.special not in URGENT.get(row.service, ()) or not row.complete:
+        return False
+    return row.service is Service.MAIL or catalog.held(id_of(row)) <= GLANCE_ITEMS
+
+
+def _as_listed(row: FolderRow) -> Collection:
+    """A collection as the source told it last."""
+    facts = loads(row.facts)
+    return Collection(row.service, row.source_id, None, row.name, row.count, row.special, facts)
+
+
+class _Taking:
+    """Takes in collections of one account; the services fail one by one."""
+
+    def __init__(self, source: Source, account: Account, catalog: Catalog, mirror: Mirror) -> None:
+        self._place = source, account, catalog, mirror
+
+    def run(self, collection: Collection, row: FolderRow, result: SyncResult) -> None:
+        """The changes of one collection; errors go into `result`."""
+        service = collection.service
+        if service in result.errors:
+            return
+        tally = result.tallies.setdefault(service, Tally())
+        try:
+            Intake(*self._place, tally).run(collection, row)
+        except BackupdError as error:
+            result.errors[service] = error
 
 
 class disk_errors:  # noqa: N801 - used as a context manager, like contextlib's own
