@@ -23,7 +23,7 @@ demo: $(RUNTIME) ## the whole story in a minute: a simulated tenant, a cut-off, 
 	@$(BIN)/backupd demo
 
 test: $(DEV) ## every test
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
 
 lint: $(DEV) ## style, types and the direction of imports
 	@$(BIN)/ruff check $(CODE)

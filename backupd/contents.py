@@ -37,6 +37,9 @@ AGES = {Service.MAIL: "received", Service.FILES: "modified"}
 URGENT = ("inbox", "sentitems", "drafts")
 """Mail that people need first to go on working."""
 
+LARGE = 64 << 20
+"""Bytes of such a folder from which on its newest month is worth a stream, and a start of restic, of its own."""
+
 
 CALLED = {"recoverableitemsdeletions": "Recoverable items"}
 """Folders that their own program never shows, and whose names were not made for people."""
@@ -241,6 +244,13 @@ class MirrorContents(Contents):
             yield content
 
 
+def _root(path: str, monthly: set[str]) -> str:
+    """The outermost folder a collection lies in that is not streamed by the month itself."""
+    parts = path.split("/")
+    above = ("/".join(parts[:end]) for end in range(2, len(parts)))
+    return next((each for each in above if each not in monthly), path)
+
+
 class VaultContents(Contents):
     """An account whose bytes come out of a vault as one stream, in the order of its tree."""
 
@@ -252,29 +262,22 @@ class VaultContents(Contents):
     def walk(self, selection: Selection) -> Iterator[tuple[Parcel, Reader]]:
         """Every item that is meant, with its bytes, which must be read before the next is asked for.
 
-        Current mail comes a month at a time, newest first; everything else as few streams as possible.
+        Current mail, where there is much of it, comes a month at a time, newest first; everything
+        else in as few streams as possible, the most urgent first.
         """
         shelves = self.shelves(selection)
-        urgent = [each for each in shelves if each.special in URGENT]
-        for shelf in urgent:
-            for month in self.months(shelf):
-                yield from self._stream(month, {shelf.path}, selection)
-        rest = {each.path for each in shelves if each not in urgent}
-        for root in self._roots(shelves, urgent):
-            yield from self._stream(root, rest, selection)
-
-    def _roots(self, shelves: list[Shelf], urgent: list[Shelf]) -> list[str]:
-        """Folders whose streams hold all but the urgent collections, each once, in their order."""
-        done = {each.path for each in urgent}
-        roots: dict[str, None] = {}
+        monthly = {each.path for each in shelves if each.special in URGENT and each.size >= LARGE}
+        rest = {each.path for each in shelves} - monthly
+        roots: list[str] = []
         for shelf in shelves:
-            if shelf not in urgent:
-                parts = shelf.path.split("/")
-                depth = next(
-                    end for end in range(2, len(parts) + 1) if "/".join(parts[:end]) not in done
-                )
-                roots["/".join(parts[:depth])] = None
-        return list(roots)
+            if shelf.path in monthly:
+                for month in self.months(shelf):
+                    yield from self._stream(month, {shelf.path}, selection)
+                continue
+            root = _root(shelf.path, monthly)
+            if not any(f"{root}/".startswith(f"{each}/") for each in roots):
+                roots.append(root)
+                yield from self._stream(root, rest, selection)
 
     @contextmanager
     def open(self, parcel: Parcel) -> Iterator[Reader]:

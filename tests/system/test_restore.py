@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from household import Household, true_mail
 
+from backupd.contents import Selection
+
 Build = Callable[..., Household]
 AMELIA = "amelia@harbourlight.example"
 
@@ -183,3 +185,20 @@ def test_mail_leaves_in_the_form_that_protons_own_tool_restores(
     assert told["exported"] == len(letters) == len(facts) > 0
     assert any("twice" in note for note in told["notes"])
     assert list((tmp_path / "out").rglob("labels.json"))
+
+
+def test_out_of_a_vault_much_current_mail_comes_a_month_at_a_time_newest_first(
+    house: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def order(large: int) -> list[str]:
+        monkeypatch.setattr("backupd.contents.LARGE", large)
+        with house.app.held(house.home(AMELIA)) as held:
+            return [parcel.path for parcel, _ in held.walk(Selection())]
+
+    by_month, at_once = order(0), order(1 << 40)
+    assert sorted(by_month) == sorted(at_once)
+    assert len(set(by_month)) == len(by_month)
+    months = [path.split("/")[2] for path in by_month if path.startswith("mail/Inbox/2")]
+    assert months == sorted(months, reverse=True)
+    assert by_month[0].startswith("mail/Inbox/")
+    assert at_once[0].startswith("mail/Inbox/")
