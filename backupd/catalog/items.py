@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import func, text
+from sqlalchemy import func, insert, text
 from sqlmodel import delete, select, update
 
 from backupd.catalog.database import CHUNK, Database, chunks
@@ -126,6 +127,13 @@ class Items(Database):
         count, size = self._session.exec(query).one()
         return count, size
 
+    def figures(self) -> list[tuple[Service, str, int, int]]:
+        """Items and bytes by service and note, in one pass over everything."""
+        amount = (func.count(), func.coalesce(func.sum(ItemRow.size), 0))
+        query = select(ItemRow.service, ItemRow.note, *amount)
+        rows = self._session.exec(query.group_by(ItemRow.service, ItemRow.note))
+        return [(Service(service), note, count, size) for service, note, count, size in rows]
+
     def files_expected(self) -> int:
         """How many files the mirror must hold: items, their index files, account.json, README."""
         items = self.totals()[0]
@@ -146,6 +154,11 @@ class Items(Database):
         """How many items were had in another way than usual, by note."""
         query = select(ItemRow.note, func.count()).where(ItemRow.note != "").group_by(ItemRow.note)
         return dict(self._session.exec(query).all())
+
+    def add_items(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert items by their columns, inside a transaction."""
+        if rows:
+            self._session.connection().execute(insert(ItemRow), rows)
 
     def miss_unseen(self, collection: FolderRow) -> None:
         """After a full listing: what it did not mention is missing, or no longer to be retried."""
