@@ -78,8 +78,8 @@ class Calendars(Store):
         try:
             made = convert(calendar, told)
             before = convert(loud, None)
-            for each in (made, before):
-                attach(each, parse(quiet.data)[0])
+            attach(made, parse(quiet.data)[0])
+            before.files = made.files
         except quietly.HOSTILE as error:
             raise ItemRefused(
                 f"The item is no event that can be read ({type(error).__name__}).", reason="broken"
