@@ -61,9 +61,15 @@ class AuthError(UserError):
 
 
 class GuardTripped(UserError):
-    """Going on would remove more than the guard allows; nothing was removed."""
+    """Going on would remove `vanished` items, more than the guard allows; nothing was removed."""
 
     exit_code = 4
+
+    def __init__(
+        self, message: str, *, vanished: int = 0, hint: str = "", reason: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint, reason=reason)
+        self.vanished = vanished
 
 
 class CutOff(UserError):

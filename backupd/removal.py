@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from backupd.catalog import Catalog, loads
 from backupd.catalog.rows import GONE, HELD, LEAVING, MISSING, ItemRow
-from backupd.errors import GuardTripped
 from backupd.guard import Guard
 from backupd.index import render_dirty, shard_of
 from backupd.mirror import Mirror
@@ -30,25 +29,36 @@ def settle(
 ) -> int:
     """Remove what is truly gone from a service; returns how many items.
 
+    Of a frozen account nothing goes, not even an empty folder: what is missing stays missing and
+    is asked about again when the freeze is over.
+
     Raises GuardTripped with everything still in place.
     """
     _confirm(source, account, service, catalog)
     gone = catalog.count(service, GONE)
+    if gone and not _may_go(account, service, catalog, guard, gone):
+        gone = 0
     if gone:
-        total = gone + catalog.count(service, HELD) + catalog.count(service, MISSING)
-        try:
-            guard.allow(account, service, gone, total)
-        except GuardTripped:
-            with catalog.transaction():
-                catalog.move_state(service, GONE, MISSING)
-            raise
         with catalog.transaction():
             catalog.move_state(service, GONE, LEAVING)
         finish_removals(catalog, mirror, service)
     render_dirty(catalog, mirror)  # a folder that is forgotten takes its marks along
-    Tree(catalog, mirror).forget_empty(service)
-    render_dirty(catalog, mirror)
+    if not guard.frozen:
+        Tree(catalog, mirror).forget_empty(service)
+        render_dirty(catalog, mirror)
     return gone
+
+
+def _may_go(account: Account, service: Service, catalog: Catalog, guard: Guard, gone: int) -> bool:
+    total = gone + catalog.count(service, HELD) + catalog.count(service, MISSING)
+    allowed = False
+    try:
+        allowed = guard.allow(account, service, gone, total)
+    finally:
+        if not allowed:
+            with catalog.transaction():
+                catalog.move_state(service, GONE, MISSING)
+    return allowed
 
 
 def _confirm(source: Source, account: Account, service: Service, catalog: Catalog) -> None:
@@ -83,6 +93,6 @@ def finish_removals(catalog: Catalog, mirror: Mirror, service: Service) -> None:
         folders = {row.folder: catalog.folder(row.folder) for row in rows}
         mirror.remove(f"{folders[row.folder].path}/{row.name}" for row in rows)
         with catalog.transaction():
-            catalog.mark_dirty({(row.folder, shard_of(row)) for row in rows})
+            catalog.mark_dirty({(row.folder, shard_of(row.service, row.name)) for row in rows})
             catalog.drop_items(rows)
             catalog.touched()

@@ -26,18 +26,26 @@ Listener = Callable[[str, Message], None]
 
 @dataclass
 class SnapshotResult:
-    """What became of a snapshot in every storage: made, or not needed, or failed."""
+    """What became of a snapshot in every storage: made, not needed, withheld (and why), or failed."""
 
     account: Account
     made: dict[str, Written] = field(default_factory=dict)
     unchanged: list[str] = field(default_factory=list)
+    withheld: dict[str, str] = field(default_factory=dict)
     errors: dict[str, BackupdError] = field(default_factory=dict)
 
 
 def snapshot_account(
-    home: Home, account: Account, vaults: Sequence[Vault], listen: Listener | None = None
+    home: Home,
+    account: Account,
+    vaults: Sequence[Vault],
+    listen: Listener | None = None,
+    *,
+    frozen: bool = False,
 ) -> SnapshotResult:
     """Snapshot the mirror into every vault that does not have it as it is now.
+
+    Of a `frozen` account no snapshot is made that would hold fewer items than the last one.
 
     Raises TransientError(reason="busy") when another run is at this account.
     """
@@ -46,6 +54,11 @@ def snapshot_account(
         recover(catalog, home.mirror())
         due = [vault for vault in vaults if needs_snapshot(catalog, vault.storage)]
         result.unchanged = [vault.storage for vault in vaults if vault not in due]
+        if frozen:
+            result.withheld = {
+                vault.storage: why for vault in due if (why := _emptier(catalog, vault))
+            }
+            due = [vault for vault in due if vault.storage not in result.withheld]
         if due:
             write_account(catalog, home.mirror(), account)
         for vault in due:
@@ -59,6 +72,36 @@ def snapshot_account(
 def needs_snapshot(catalog: Catalog, storage: str) -> bool:
     """Whether the mirror changed since the last good snapshot in a storage."""
     return catalog.get(f"snapshot:{storage}:revision") != str(catalog.revision)
+
+
+def pin_account(home: Home, vaults: Sequence[Vault]) -> dict[str, BackupdError]:
+    """Tag the last good snapshots of an account in every vault as pinned; what failed, by storage.
+
+    Raises TransientError(reason="busy") when another run is at this account.
+    """
+    failed: dict[str, BackupdError] = {}
+    with home.writing() as catalog:
+        for vault in vaults:
+            last = catalog.get(f"snapshot:{vault.storage}:id")
+            try:
+                renamed = vault.pin() if last else {}
+            except BackupdError as error:
+                failed[vault.storage] = error
+                continue
+            with catalog.transaction():
+                catalog.put(f"snapshot:{vault.storage}:id", renamed.get(last, last))
+    return failed
+
+
+def _emptier(catalog: Catalog, vault: Vault) -> str:
+    """Why the mirror as it is must not become the newest snapshot, or ""."""
+    if not catalog.get(f"snapshot:{vault.storage}:id"):
+        return ""
+    held, last = catalog.totals()[0], catalog.get(f"snapshot:{vault.storage}:items")
+    if last and held >= int(last):
+        return ""
+    fewer = f"holds {last} items, the mirror {held}" if last else "may hold more than the mirror"
+    return f"{vault.address} is frozen, and its last snapshot in {vault.storage} {fewer}"
 
 
 def _make(
@@ -76,6 +119,7 @@ def _make(
         catalog.put(f"snapshot:{vault.storage}:id", written.snapshot_id)
         catalog.put(f"snapshot:{vault.storage}:time", str(int(time.time())))
         catalog.put(f"snapshot:{vault.storage}:revision", str(catalog.revision))
+        catalog.put(f"snapshot:{vault.storage}:items", str(catalog.totals()[0]))
     return written
 
 

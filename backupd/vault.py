@@ -20,6 +20,12 @@ from backupd.restic import Message, Repository, Restic
 TAG = "backupd"
 """On every snapshot of ours, so that a vault may hold others."""
 
+PINNED = "pinned"
+"""On snapshots that were the last good ones when an account seemed to be cut off: never forgotten."""
+
+COMPLETE = "state:complete"
+"""On snapshots of a mirror in which nothing was missing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -80,6 +86,22 @@ class Vault:
                 reason="no-snapshot",
             )
         return _written(summary[-1])
+
+    def pin(self) -> dict[str, str]:
+        """Tag the newest snapshot and the newest complete one as pinned; old id → new id.
+
+        restic files a snapshot under a new id when its tags change; what it holds stays.
+        """
+        found = self.snapshots()
+        complete = [each for each in found if COMPLETE in each.tags]
+        chosen = {
+            each.id: each for each in (*found[-1:], *complete[-1:]) if PINNED not in each.tags
+        }
+        if not chosen:
+            return {}
+        self._unlocked(["tag", "--add", PINNED, *chosen])
+        now = {(each.time, each.tree): each.id for each in self.snapshots()}
+        return {each.id: now.get((each.time, each.tree), each.id) for each in chosen.values()}
 
     def snapshots(self) -> list[Snapshot]:
         """Our snapshots of this account, oldest first."""
