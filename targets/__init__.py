@@ -70,7 +70,7 @@ def connect(section: TargetSection, request: Request) -> Target:
     return Composite(section.name, parts, list(about(section)))
 
 
-PLACE = {"type", "host", "url", "username", "remote", "path"}
+PLACE = {"type", "host", "url", "username", "remote", "path", "tenant_id", "graph_url"}
 
 
 def address(section: TargetSection, account: str) -> str:
