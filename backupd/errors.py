@@ -31,9 +31,13 @@ class BackupdError(Exception):
         message: one sentence: what happened, with the name of the thing it happened to.
         hint: what the reader can do about it.
         reason: a short stable word for reports and the retry ledger.
+
+    Attributes:
+        code: the provider's own word for what happened, where there is one.
     """
 
     exit_code = 1
+    code = ""
 
     def __init__(self, message: str, *, hint: str = "", reason: str = "") -> None:
         super().__init__(message)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -102,6 +102,20 @@ class Incidents:
             self._append(scope, evidence)
             self._save(scope, after)
         return before, after
+
+    def note(self, scope: str, evidence: Iterable[Evidence]) -> None:
+        """Keep answers that were given, without judging by them."""
+        with self._writing():
+            for each in evidence:
+                self._append(scope, each)
+
+    def mark(self, scope: str, **facts: str) -> Case:
+        """Write facts beside a case, such as when it was probed last."""
+        with self._writing():
+            case = self.case(scope)
+            case = replace(case, facts={**case.facts, **facts})
+            self._save(scope, case)
+        return case
 
     def evidence(self, scope: str, newest: int = 50) -> list[Evidence]:
         """The newest answers about a scope, oldest of them first."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from backupd.cutoff import Evidence
 from backupd.errors import BackupdError, IntegrityError
 from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service, nothing
 
@@ -163,6 +164,31 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Release connections and threads."""
+        ...
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A source that can be asked, apart from a sync, whether it still lets us in.
+
+    Nothing here raises a BackupdError: a failure is an answer. Each question is cheap and
+    time-boxed, none of them changes anything.
+    """
+
+    def probe(self, account: Account | None) -> Iterator[Evidence]:
+        """One answer a rung: of the whole source for None, else of the account alone.
+
+        The rungs of the whole source end at the first one that makes the others pointless: when
+        the network or our clock is at fault, and when no token is given out.
+        """
+        ...
+
+    def warnings(self, accounts: Sequence[Account]) -> Iterator[Finding]:
+        """What announces a cut-off: expiring credentials, lapsing subscriptions, blocked people.
+
+        Args:
+            accounts: those that are held here; of others nobody needs to know.
+        """
         ...
 
 

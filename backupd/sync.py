@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from backupd.catalog import Catalog, loads
 from backupd.catalog.rows import FolderRow
+from backupd.cutoff import GRAVE, cause_of
 from backupd.errors import BackupdError, UserError
 from backupd.guard import Guard
 from backupd.home import Home
@@ -75,6 +76,7 @@ def sync_account(
                 sync.run(service, result.tallies[service])
             except BackupdError as error:
                 result.errors[service] = error
+                sync.heed(error)
         result.waiting = len(catalog.retries())
         result.revision = catalog.revision
     result.seconds = time.monotonic() - began
@@ -239,6 +241,11 @@ class _ServiceSync:
         self._mirror = mirror
         self._guard = guard
         self._progress = progress or (lambda *_: None)
+
+    def heed(self, error: BackupdError) -> None:
+        """One service is refused to us: what vanishes from the others in this run stays."""
+        if cause_of(error) in GRAVE:
+            self._guard = replace(self._guard, frozen=True)
 
     def run(self, service: Service, tally: Tally) -> None:
         """Every collection, then what left; and note the time when all of it went well."""

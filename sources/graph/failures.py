@@ -200,6 +200,12 @@ class Broken(Exception):
 
 def error_for(meaning: Meaning, refusal: Refusal, what: str) -> BackupdError:
     """The error a person sees: what was asked, the status and code, and what to do."""
+    error = _error(meaning, refusal, what)
+    error.code = refusal.word
+    return error
+
+
+def _error(meaning: Meaning, refusal: Refusal, what: str) -> BackupdError:
     text = f"{what}: {refusal.status} {refusal.word}"
     if refusal.message:
         text += f" ({refusal.message})"

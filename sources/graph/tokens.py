@@ -151,6 +151,12 @@ class Tokens:
                 raise
             return self._header
 
+    async def anew(self) -> None:
+        """Ask for a token whatever we have or were told: the answer is of this moment."""
+        async with self._lock:
+            self._refused = None
+            await self._ask("")
+
     def roles(self) -> frozenset[str]:
         """Permissions inside the current token: for diagnosis, never for decisions."""
         claims = _claims(self._header.removeprefix("Bearer "))
@@ -182,7 +188,9 @@ class Tokens:
     def _recall(self) -> None:
         if self._refused and time.monotonic() < self._refused[0]:
             error = self._refused[1]
-            raise type(error)(str(error), hint=error.hint, reason=error.reason)
+            again = type(error)(str(error), hint=error.hint, reason=error.reason)
+            again.code = error.code
+            raise again
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -1,0 +1,272 @@
+"""The vigil: what syncs and probes say goes to the incidents, and what follows from it is done.
+
+After every sync the answer is heard. A grave one starts the probe ladder at once, so that the
+second answer is seconds away and not a cycle. When a scope becomes suspected its last good
+snapshots are pinned; from then on the ladder is climbed again and again, at growing distances.
+
+Good answers of a ladder never outweigh a sync that failed: they count only in a row that a good
+sync began. So what is frozen thaws when syncs work again, and by nothing less but a person.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from backupd.cutoff import FROZEN, GRAVE, Case, Cause, Evidence, State, cause_of
+from backupd.errors import AuthError, BackupdError, CutOff, GuardTripped, TransientError
+from backupd.guard import Guard
+from backupd.home import Home, homes
+from backupd.incidents import Incidents, Removal, scope_of
+from backupd.model import Account
+from backupd.ports import Probing, Source
+from backupd.probes import climb
+from backupd.snapshot import pin_account
+from backupd.sync import SyncResult
+from backupd.vault import Vault
+
+BACKOFF = (60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0)
+"""Seconds between two ladders of a suspected scope; the last one is repeated."""
+
+AT_ONCE = 20
+"""Ladders that one watch climbs at most; those that have waited longest come first."""
+
+PINNING = 4
+"""Vaults that are tagged at the same time."""
+
+
+@dataclass(frozen=True)
+class Vigil:
+    """Hears, climbs, pins. Safe for any number of threads.
+
+    Attributes:
+        connect: opens a source by the name of its section.
+        vaults: of an account, one a storage.
+        clock: seconds since 1970.
+    """
+
+    state_dir: Path
+    connect: Callable[[str], AbstractContextManager[Source]]
+    vaults: Callable[[Home], Sequence[Vault]]
+    clock: Callable[[], float] = time.time
+
+    @property
+    def incidents(self) -> Incidents:
+        """The store."""
+        return Incidents(self.state_dir)
+
+    # -- what a sync may do ---------------------------------------------------------------------
+
+    def guard(self, guard: Guard, source: str, address: str) -> Guard:
+        """The guard of one account: frozen, and with what a person has agreed to.
+
+        A freeze for another cause than deletions is not lifted by an approval: whoever approves
+        has looked at what vanished, not at why the account is refused.
+        """
+        case = self.incidents.frozen(source, address)
+        if case and case.cause is not Cause.DELETIONS:
+            return replace(guard, approved=False, frozen=True)
+        waiting = self.incidents.removal(source, address)
+        agreed = waiting.counts if waiting and waiting.approved else {}
+        return replace(guard, agreed=agreed, frozen=case is not None)
+
+    # -- what a sync said -----------------------------------------------------------------------
+
+    def synced(self, source: Source, account: Account, result: SyncResult) -> None:
+        """Hear what the sync of one account came to."""
+        errors = list(result.errors.values())
+        self._removal(account, result)
+        answers = answers_of(errors, self.clock())
+        if not answers:
+            return
+        self._account_said(source, account, answers)
+
+    def refused(self, source: Source, account: Account, error: BackupdError) -> None:
+        """Hear why the sync of one account did not even begin, or that the account has vanished."""
+        answers = answers_of([error], self.clock())
+        if answers:
+            self._account_said(source, account, answers)
+
+    def listed(self, source: Source, error: BackupdError | None) -> None:
+        """Hear whether the accounts of a source could be listed."""
+        answers = answers_of([error] if error else [], self.clock())
+        if not answers:
+            return
+        case = self._hear(source.name, answers)
+        if answers[0].cause in GRAVE and case.state not in FROZEN:
+            self._climb(source, None)
+
+    def _account_said(self, source: Source, account: Account, answers: Sequence[Evidence]) -> None:
+        scope = scope_of(account.source, account.address)
+        case = self._hear(scope, answers)
+        source_known = self.incidents.case(account.source).state in FROZEN
+        if answers[0].cause in GRAVE and case.state not in FROZEN and not source_known:
+            self._climb(source, account)
+
+    def _hear(self, scope: str, answers: Sequence[Evidence]) -> Case:
+        """The first answer is judged, the others are kept beside it."""
+        first = answers[0]
+        if self._heard_before(scope, first):
+            return self.incidents.case(scope)
+        before, after = self.incidents.hear(scope, first)
+        if len(answers) > 1:
+            self.incidents.note(scope, answers[1:])
+        if after.state is State.SUSPECTED and before.state is not State.SUSPECTED:
+            after = self.incidents.mark(scope, probes="0", probed=str(first.when), pinned="")
+            self._pin(after)
+        return after
+
+    def _heard_before(self, scope: str, evidence: Evidence) -> bool:
+        """The same deletion seen again is not one more answer: it must not confirm itself."""
+        if evidence.cause is not Cause.DELETIONS:
+            return False
+        case = self.incidents.case(scope)
+        return case.state in FROZEN and case.facts.get("removal") == evidence.code
+
+    # -- removals that the guard stopped --------------------------------------------------------
+
+    def _removal(self, account: Account, result: SyncResult) -> None:
+        """Keep what the guard stopped, and put the id by which it is approved into the errors."""
+        stopped = {
+            service.value: error
+            for service, error in result.errors.items()
+            if isinstance(error, GuardTripped)
+        }
+        if not stopped:
+            if not result.errors and self.incidents.removal(account.source, account.address):
+                self.incidents.settled(account.source, account.address)
+            return
+        counts = {service: error.vanished for service, error in sorted(stopped.items())}
+        run = run_id(account, counts)
+        self.incidents.stop(Removal(run, account.source, account.address, counts, self.clock()))
+        for error in stopped.values():
+            error.code = run
+            error.hint = (
+                f"Find out who deleted them. If it was meant, `backupd approve {run}` lets the next "
+                "sync remove exactly these; if not, every item is still in the mirror and in the "
+                "snapshots."
+            )
+
+    # -- the ladder -----------------------------------------------------------------------------
+
+    def watch(self, now: float) -> list[Case]:
+        """Climb the ladders that are due and pin what could not be pinned yet; what was looked at."""
+        suspected = [case for case in self.incidents.cases() if case.state in FROZEN]
+        for case in suspected:
+            if case.facts.get("pinned") != "yes":
+                self._pin(case)
+        due = sorted((case for case in suspected if due_at(case) <= now), key=due_at)[:AT_ONCE]
+        for name in dict.fromkeys(_source_of(case) for case in due):
+            self._watch_source(name, [case for case in due if _source_of(case) == name], now)
+        return due
+
+    def _watch_source(self, name: str, due: Sequence[Case], now: float) -> None:
+        try:
+            with self.connect(name) as source:
+                for case in due:
+                    self._again(source, case, now)
+        except (BackupdError, KeyError):
+            return  # the section is gone or broken; a sync says so to a person
+
+    def _again(self, source: Source, case: Case, now: float) -> None:
+        address = case.scope.partition("/")[2]
+        account = self._held(source.name, address) if address else None
+        if account or not address:
+            self._climb(source, account)
+        probes = int(case.facts.get("probes", "0")) + 1
+        self.incidents.mark(case.scope, probes=str(probes), probed=str(now))
+
+    def _climb(self, source: Source, account: Account | None) -> None:
+        if not isinstance(source, Probing):
+            return
+        verdict = climb(source, account, self._peer(account) if account else None)
+        if verdict is None:
+            return
+        about = verdict.about.address if verdict.about else ""
+        scope = scope_of(source.name, about)
+        others = [each for each in verdict.answers if each != verdict.deciding]
+        if verdict.deciding.cause is Cause.NONE and self.incidents.case(scope).good == 0:
+            self.incidents.note(scope, verdict.answers)
+            return
+        self._hear(scope, [verdict.deciding, *others])
+
+    def _peer(self, account: Account) -> Account | None:
+        """Another account of the same source, rather one that nothing is the matter with."""
+        others = [home for home in self._homes(account.source) if home.address != account.address]
+        others.sort(key=lambda home: self._state(home) is not State.HEALTHY)
+        return next((found for home in others if (found := home.account())), None)
+
+    def _state(self, home: Home) -> State:
+        return self.incidents.case(scope_of(home.folder.parent.name, home.address)).state
+
+    def _held(self, source: str, address: str) -> Account | None:
+        found = (home for home in self._homes(source) if home.address == address)
+        return next((home.account() for home in found), None)
+
+    def _homes(self, source: str, address: str = "") -> Iterator[Home]:
+        for home in homes(self.state_dir):
+            if home.folder.parent.name == source and address in {"", home.address}:
+                yield home
+
+    # -- pins -----------------------------------------------------------------------------------
+
+    def _pin(self, case: Case) -> None:
+        """Tag the last good snapshots; what fails is tried again with the next watch."""
+        source, _, address = case.scope.partition("/")
+        with ThreadPoolExecutor(PINNING) as workers:
+            done = list(workers.map(self._pin_one, self._homes(source, address)))
+        if all(done):
+            self.incidents.mark(case.scope, pinned="yes")
+
+    def _pin_one(self, home: Home) -> bool:
+        try:
+            return not pin_account(home, self.vaults(home))
+        except BackupdError:
+            return False
+
+
+def answers_of(errors: Iterable[BackupdError], when: float) -> list[Evidence]:
+    """What a sync says of its account, the gravest answer first; nothing when it says nothing.
+
+    A full disk, a lock or a broken vault are our own affair.
+    """
+    errors = list(errors)
+    if not errors:
+        return [Evidence(when, "sync", Cause.NONE)]
+    telling = [error for error in errors if _tells(error)]
+    found = [
+        Evidence(when, "sync", cause_of(error), error.code or _word(error), str(error))
+        for error in telling
+    ]
+    return sorted(found, key=lambda each: each.cause not in GRAVE)
+
+
+def run_id(account: Account, counts: dict[str, int]) -> str:
+    """The id of a removal: another one as soon as anything else would be removed."""
+    told = f"{account.source}\n{account.address}\n{sorted(counts.items())}"
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
+def due_at(case: Case) -> float:
+    """When the ladder of a suspected scope is to be climbed next."""
+    step = min(int(case.facts.get("probes", "0")), len(BACKOFF) - 1)
+    return float(case.facts.get("probed", case.since)) + BACKOFF[step]
+
+
+def _tells(error: BackupdError) -> bool:
+    if isinstance(error, TransientError):
+        return error.reason != "busy"
+    return isinstance(error, AuthError | CutOff | GuardTripped)
+
+
+def _word(error: BackupdError) -> str:
+    return "" if error.reason in set(Cause) else error.reason
+
+
+def _source_of(case: Case) -> str:
+    return case.scope.partition("/")[0]
