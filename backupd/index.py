@@ -40,9 +40,9 @@ all of it into another provider.
 """
 
 
-def shard_of(row: ItemRow) -> str:
+def shard_of(service: Service, name: str) -> str:
     """The month folder a mail lies in, else nothing."""
-    return row.name.partition("/")[0] if row.service is Service.MAIL else ""
+    return name.partition("/")[0] if service is Service.MAIL else ""
 
 
 def render_dirty(catalog: Catalog, mirror: Mirror) -> None:

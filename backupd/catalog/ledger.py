@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sqlalchemy import insert
 from sqlmodel import delete, select
 
 from backupd.catalog.database import Database
@@ -62,8 +63,10 @@ class Ledger(Database):
 
     def journal(self, moves: Iterable[tuple[str, str | None]]) -> None:
         """Say what is about to appear in the mirror, durably, before it does."""
-        with self.transaction() as session:
-            session.add_all(JournalRow(path=path, was=was) for path, was in moves)
+        rows = [{"path": path, "was": was} for path, was in moves]
+        if rows:
+            with self.transaction() as session:
+                session.connection().execute(insert(JournalRow), rows)
 
     def journal_rows(self) -> list[JournalRow]:
         """What was under way when the last run ended."""

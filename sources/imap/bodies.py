@@ -29,8 +29,10 @@ CHUNK_BYTES = 8 << 20
 """Bytes after which a request is closed early: so much is asked for again when it breaks."""
 AHEAD = 2
 """Requests on their way at once on a connection."""
-WAITING = 64
-"""Messages that may wait for whoever takes them."""
+HANDFUL = 16
+"""Messages that are handed over at once: a thread that waits for another costs more than a message."""
+WAITING = 8
+"""Handfuls that may wait for whoever takes them."""
 TRIES = 3
 HOPELESS = 3
 """Messages in a row at which the server hung up, after which it is the server that is broken."""
@@ -103,9 +105,9 @@ class Supply:
 
 
 class Reader:
-    """One connection at work. `give` takes each answer and says whether anybody still wants more."""
+    """One connection at work. `give` takes answers and says whether anybody still wants more."""
 
-    def __init__(self, lane: Lane, raw: bytes, supply: Supply, landing: Landing, give: Callable[[Reply], bool]) -> None:  # fmt: skip
+    def __init__(self, lane: Lane, raw: bytes, supply: Supply, landing: Landing, give: Callable[[list[Reply]], bool]) -> None:  # fmt: skip
         self._lane, self._raw, self._supply, self._landing, self._give = (
             lane,
             raw,
@@ -116,6 +118,7 @@ class Reader:
         self._ahead: deque[Chunk] = deque()
         self._again: deque[Chunk] = deque()
         self._open: dict[int, Sink] = {}
+        self._ready: list[Reply] = []
         self._hopeless = 0
         self._wanted = True
 
@@ -128,6 +131,7 @@ class Reader:
                 except Dropped as error:
                     self._lost(error)
         finally:
+            self._hand_over()
             self._discard()
             if self._ahead:
                 self._lane.close()  # answers are on their way that nobody will read
@@ -182,9 +186,7 @@ class Reader:
         item = owner.waiting.pop(message.uid)
         self._hopeless = 0
         note = SIZE_DIFFERS if message.size and message.size != sink.draft.size else ""
-        if not self._give(Fetched(item, sink.draft, _learnt(message), note=note)):
-            sink.draft.discard()
-            self._wanted = False
+        self._add(Fetched(item, sink.draft, _learnt(message), note=note))
 
     def _ended(self, session: Session, chunk: Chunk, answer: Answer) -> None:
         """What was left out is gone, or is tried once more by itself."""
@@ -232,7 +234,18 @@ class Reader:
             self._fail(item, TransientError(f"The server ends the connection at this message: {error}"))  # fmt: skip
 
     def _fail(self, item: Item, error: ItemGone | ItemUnreadable | TransientError) -> None:
-        self._wanted = self._give(Failed(item, error)) and self._wanted
+        self._add(Failed(item, error))
+
+    def _add(self, answer: Reply) -> None:
+        self._ready.append(answer)
+        if len(self._ready) >= HANDFUL:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        ready, self._ready = self._ready, []
+        if ready and not self._give(ready):
+            discard(ready)
+            self._wanted = False
 
     def _discard(self) -> None:
         for sink in self._open.values():
@@ -253,7 +266,7 @@ class Fetch:
 
     def __init__(self, lanes: list[Lane], raw: bytes, validity: int, landing: Landing) -> None:
         self._lanes, self._raw, self._validity, self._landing = lanes, raw, validity, landing
-        self._answers: queue.Queue[Reply | BaseException | None] = queue.Queue(WAITING)
+        self._answers: queue.Queue[list[Reply] | BaseException | None] = queue.Queue(WAITING)
         self._over = threading.Event()
 
     def run(self, items: Iterable[Item]) -> Iterator[Reply]:
@@ -281,20 +294,26 @@ class Fetch:
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                yield answer
+                yield from self._handed(answer)
+
+    def _handed(self, answers: list[Reply]) -> Iterator[Reply]:
+        """One by one; what is not taken is discarded."""
+        answers.reverse()
+        try:
+            while answers:
+                yield answers.pop()
+        finally:
+            discard(answers)
 
     def _work(self, lane: Lane, supply: Supply) -> None:
         end: BaseException | None = None
         try:
-            Reader(lane, self._raw, supply, self._landing, self._give).run()
+            Reader(lane, self._raw, supply, self._landing, self._put).run()
         except BaseException as error:  # noqa: BLE001 - it is raised again where the items are taken
             end = error
         self._put(end)
 
-    def _give(self, answer: Reply) -> bool:
-        return self._put(answer)
-
-    def _put(self, answer: Reply | BaseException | None) -> bool:
+    def _put(self, answer: list[Reply] | BaseException | None) -> bool:
         while not self._over.is_set():
             try:
                 self._answers.put(answer, timeout=0.2)
@@ -309,8 +328,15 @@ class Fetch:
             thread.join()
         while not self._answers.empty():
             answer = self._answers.get()
-            if isinstance(answer, Fetched):
-                answer.draft.discard()
+            if isinstance(answer, list):
+                discard(answer)
+
+
+def discard(answers: Iterable[Reply]) -> None:
+    """Drop drafts that nobody takes."""
+    for each in answers:
+        if isinstance(each, Fetched):
+            each.draft.discard()
 
 
 __all__ = ["Fetch", "Refused"]
