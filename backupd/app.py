@@ -6,6 +6,7 @@ The only core module that imports `sources`; `restores` composes what goes the o
 from __future__ import annotations
 
 import fnmatch
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -16,17 +17,20 @@ from typing import TypeVar
 import sources
 from backupd.config import AccountFilter, Config
 from backupd.contents import MirrorContents, VaultContents, from_vault
+from backupd.cutoff import Case
 from backupd.errors import BackupdError, ConfigError, CutOff, UserError
 from backupd.guard import Guard
 from backupd.home import Home, home_of, homes
+from backupd.incidents import Incidents
 from backupd.index import write_account
 from backupd.model import Account
-from backupd.ports import Source
+from backupd.ports import Finding, Probing, Source
 from backupd.recovery import recover
 from backupd.restic import Restic
 from backupd.snapshot import Listener, SnapshotResult, snapshot_account
 from backupd.sync import Progress, Share, SyncResult, gather, glance, sync_account
 from backupd.vault import Vault, vault_of
+from backupd.vigil import Vigil
 
 T = TypeVar("T")
 
@@ -40,6 +44,8 @@ class Outcome:
     sync: SyncResult | None = None
     snapshot: SnapshotResult | None = None
     error: BackupdError | None = None
+    incident: Case | None = None
+    """Why the account is frozen, if it is."""
 
     @property
     def errors(self) -> list[BackupdError]:
@@ -73,9 +79,14 @@ GRAVEST_FIRST = (5, 4, 2, 1, 75, 3)
 
 @dataclass(frozen=True)
 class App:
-    """Everything a configuration describes, made when it is needed."""
+    """Everything a configuration describes, made when it is needed.
+
+    Attributes:
+        clock: seconds since 1970; what incidents are timed by.
+    """
 
     config: Config
+    clock: Callable[[], float] = time.time
 
     # -- where things are ---------------------------------------------------------------------
 
@@ -83,6 +94,16 @@ class App:
     def restic(self) -> Restic:
         """The configured restic."""
         return Restic(self.config.restic)
+
+    @cached_property
+    def vigil(self) -> Vigil:
+        """What hears of every sync, and freezes and probes when it must."""
+        return Vigil(self.config.state_dir, self.source, self.vaults, self.clock)
+
+    @property
+    def incidents(self) -> Incidents:
+        """What is thought of every source and account."""
+        return self.vigil.incidents
 
     def homes(self, patterns: Sequence[str] = ()) -> list[Home]:
         """The accounts held here that match any pattern (all without one)."""
@@ -153,12 +174,12 @@ class App:
                         source, account, approved=approved, progress=progress, then=then
                     )
 
-                chosen, broken_off = _listed(source, patterns)
+                chosen, broken_off = self.listing(source, patterns)
                 self._each(one, chosen, run)
                 if broken_off:
                     run.source_errors[name] = broken_off
                 else:
-                    self._note_vanished(name, patterns, run)
+                    run.outcomes += self.vanished(source, chosen, patterns)
         if patterns and not run.outcomes and not run.source_errors:
             raise UserError(
                 f"No account matches {' '.join(patterns)}.", hint="`backupd accounts` lists them."
@@ -185,7 +206,7 @@ class App:
             patterns,
             approved=approved,
             progress=progress,
-            then=lambda home, account: snapshot_account(home, account, self.vaults(home)),
+            then=self.then_snapshot,
         )
         if run.source_errors:
             done = {(outcome.source, outcome.address) for outcome in run.outcomes}
@@ -194,7 +215,42 @@ class App:
                     run.outcomes.append(outcome)
         return run
 
+    def watch(self, now: float) -> list[Case]:
+        """What an incident needs that is due: probes by backoff, pins that failed; cheap when nothing is."""
+        return self.vigil.watch(now)
+
+    def warnings(self) -> Iterator[Finding]:
+        """What announces a cut-off, from every source that can tell; worth asking for every six hours."""
+        for name in self.config.sources:
+            held = [home.account() for home in self.homes() if home.folder.parent.name == name]
+            with self.source(name) as source:
+                if isinstance(source, Probing):
+                    yield from source.warnings([account for account in held if account])
+
     # -- the verbs, for one account; what goes wrong is in the outcome --------------------------
+
+    def listing(
+        self, source: Source, patterns: Sequence[str] = ()
+    ) -> tuple[list[Account], BackupdError | None]:
+        """The accounts that match, and what broke the list off; the incidents hear of it."""
+        chosen, broken_off = _listed(source, patterns)
+        self.vigil.listed(source, broken_off)
+        return chosen, broken_off
+
+    def vanished(
+        self, source: Source, seen: Iterable[Account], patterns: Sequence[str] = ()
+    ) -> list[Outcome]:
+        """An account that we hold, want, and are no longer offered is an incident, not an absence."""
+        wanted = AccountFilter(self.config.sources[source.name].accounts)
+        offered = {account.address for account in seen}
+        outcomes = []
+        for home in self.homes(patterns):
+            held = home.folder.parent.name == source.name and wanted.takes(home.address)
+            if held and home.address not in offered:
+                outcome = Outcome(home.address, source.name, error=_vanished(home.address))
+                self._heard(source, home.account(), outcome)
+                outcomes.append(outcome)
+        return outcomes
 
     def sync_one(
         self,
@@ -211,8 +267,13 @@ class App:
         guard = Guard(self.config.guard.share, self.config.guard.items, approved)
         services = self.config.sources[account.source].services
         try:
+            guard = self.vigil.guard(guard, account.source, account.address)
             outcome.sync = sync_account(source, account, services, home, guard, progress)
-            outcome.snapshot = then(home, account) if then else None
+        except BackupdError as error:
+            outcome.error = error
+        self._heard(source, account, outcome)
+        try:
+            outcome.snapshot = then(home, account) if then and outcome.sync else None
         except BackupdError as error:
             outcome.error = error
         return outcome
@@ -245,10 +306,28 @@ class App:
         outcome = Outcome(home.address, home.folder.parent.name)
         try:
             if account is not None:
-                outcome.snapshot = snapshot_account(home, account, self.vaults(home), listen)
+                outcome.snapshot = self.then_snapshot(home, account, listen)
         except BackupdError as error:
             outcome.error = error
         return outcome
+
+    def then_snapshot(
+        self, home: Home, account: Account, listen: Listener | None = None
+    ) -> SnapshotResult:
+        """Snapshot an account into all its vaults; a frozen one never into something emptier."""
+        frozen = self.incidents.frozen(home.folder.parent.name, home.address) is not None
+        return snapshot_account(home, account, self.vaults(home), listen, frozen=frozen)
+
+    def _heard(self, source: Source, account: Account | None, outcome: Outcome) -> None:
+        """Tell the vigil what became of an account; what it thinks goes into the outcome."""
+        try:
+            if outcome.error and account:
+                self.vigil.refused(source, account, outcome.error)
+            elif outcome.sync:
+                self.vigil.synced(source, outcome.sync.account, outcome.sync)
+            outcome.incident = self.incidents.frozen(outcome.source, outcome.address)
+        except BackupdError as error:
+            outcome.error = outcome.error or error
 
     @contextmanager
     def held(
@@ -288,15 +367,6 @@ class App:
                 workers.shutdown(cancel_futures=True)
                 raise
         run.outcomes.sort(key=lambda outcome: (outcome.source, outcome.address))
-
-    def _note_vanished(self, name: str, patterns: Sequence[str], run: Run) -> None:
-        """An account that we hold, want, and are no longer offered is an incident, not an absence."""
-        wanted = AccountFilter(self.config.sources[name].accounts)
-        seen = {outcome.address for outcome in run.outcomes if outcome.source == name}
-        for home in self.homes(patterns):
-            held = home.folder.parent.name == name and wanted.takes(home.address)
-            if held and home.address not in seen:
-                run.outcomes.append(Outcome(home.address, name, error=_vanished(home.address)))
 
     def _need_sources(self) -> None:
         if not self.config.sources:

@@ -116,6 +116,8 @@ class Vigil:
         before, after = self.incidents.hear(scope, first)
         if len(answers) > 1:
             self.incidents.note(scope, answers[1:])
+        if first.cause is Cause.DELETIONS:
+            after = self.incidents.mark(scope, removal=first.code)
         if after.state is State.SUSPECTED and before.state is not State.SUSPECTED:
             after = self.incidents.mark(scope, probes="0", probed=str(first.when), pinned="")
             self._pin(after)
@@ -144,12 +146,17 @@ class Vigil:
         counts = {service: error.vanished for service, error in sorted(stopped.items())}
         run = run_id(account, counts)
         self.incidents.stop(Removal(run, account.source, account.address, counts, self.clock()))
+        case = self.incidents.frozen(account.source, account.address)
+        refused = case and case.cause is not Cause.DELETIONS
+        first = (
+            f"release it first (`backupd release {case.scope}`), then " if case and refused else ""
+        )
         for error in stopped.values():
             error.code = run
             error.hint = (
-                f"Find out who deleted them. If it was meant, `backupd approve {run}` lets the next "
-                "sync remove exactly these; if not, every item is still in the mirror and in the "
-                "snapshots."
+                f"Find out who deleted them. If it was meant, {first}`backupd approve {run}` lets the "
+                "next sync remove exactly these; if not, every item is still in the mirror and in "
+                "the snapshots."
             )
 
     # -- the ladder -----------------------------------------------------------------------------
@@ -187,13 +194,14 @@ class Vigil:
         verdict = climb(source, account, self._peer(account) if account else None)
         if verdict is None:
             return
-        about = verdict.about.address if verdict.about else ""
-        scope = scope_of(source.name, about)
-        others = [each for each in verdict.answers if each != verdict.deciding]
-        if verdict.deciding.cause is Cause.NONE and self.incidents.case(scope).good == 0:
-            self.incidents.note(scope, verdict.answers)
+        scope = scope_of(source.name, verdict.about.address if verdict.about else "")
+        now = self.clock()
+        others = [replace(each, when=now) for each in verdict.answers if each != verdict.deciding]
+        deciding = replace(verdict.deciding, when=now)
+        if deciding.cause is Cause.NONE and self.incidents.case(scope).good == 0:
+            self.incidents.note(scope, [*others, deciding])
             return
-        self._hear(scope, [verdict.deciding, *others])
+        self._hear(scope, [deciding, *others])
 
     def _peer(self, account: Account) -> Account | None:
         """Another account of the same source, rather one that nothing is the matter with."""

@@ -62,6 +62,16 @@ class Checks:
             yield from self._permissions()
         yield from self._services()
 
+    def missing(self) -> Iterator[Finding]:
+        """What is wrong with our permissions; nothing when no token is given out."""
+        if self._section.auth != "app":
+            return
+        try:
+            self._client.loop.call(self._client.tokens.bearer())
+        except BackupdError:
+            return
+        yield from (each for each in self._permissions() if each.level == "error")
+
     def _tenant(self) -> Iterator[Finding]:
         """Without a token: does the login host answer, does it know the tenant, what time is it."""
         try:

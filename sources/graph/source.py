@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from backupd.cutoff import Evidence
 from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service
 from backupd.ports import Failed, Fetched, Finding, Landing
 from sources.graph import calendars, contacts, filefacts, messages
@@ -18,7 +19,9 @@ from sources.graph.directory import Directory
 from sources.graph.exchange import Mailbox
 from sources.graph.failures import Broken, Refused
 from sources.graph.files import Files
+from sources.graph.foresight import warnings
 from sources.graph.mail import Mail
+from sources.graph.probing import Probes
 
 if TYPE_CHECKING:
     from backupd.config import Microsoft365
@@ -125,6 +128,16 @@ class GraphSource:
         """Network, tenant, clock, sign-in, permissions, and one account per service."""
         with door():
             yield from Checks(self._client, self._section, self).run()
+
+    def probe(self, account: Account | None) -> Iterator[Evidence]:
+        """The rungs of the tenant, or of one account. See `backupd.ports.Probing`."""
+        probes = Probes(self._client, self._section)
+        yield from probes.account(account) if account else probes.tenant()
+
+    def warnings(self, accounts: Sequence[Account]) -> Iterator[Finding]:
+        """What announces a cut-off. See `backupd.ports.Probing`."""
+        yield from Checks(self._client, self._section, self).missing()
+        yield from warnings(self._client, self._section, accounts)
 
     def close(self) -> None:
         """Release connections and the thread."""
