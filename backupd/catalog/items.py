@@ -134,6 +134,13 @@ class Items(Database):
         rows = self._session.exec(query.group_by(ItemRow.service, ItemRow.note))
         return [(Service(service), note, count, size) for service, note, count, size in rows]
 
+    def newest_mail(self) -> str:
+        """When the newest message was received, as RFC 3339, or ""."""
+        received = func.max(func.json_extract(ItemRow.about, "$.received"))
+        return (
+            self._session.exec(select(received).where(ItemRow.service == Service.MAIL)).one() or ""
+        )
+
     def files_expected(self) -> int:
         """How many files the mirror must hold: items, their index files, account.json, README."""
         items = self.totals()[0]

@@ -15,7 +15,7 @@ from typing import cast
 import typer
 
 from backupd import __version__
-from backupd.cli import commands, exporting, reading, restoring, setup, verifying
+from backupd.cli import commands, exporting, reading, restoring, running, setup, verifying
 from backupd.cli.output import Context, show_error
 from backupd.errors import BackupdError
 
@@ -65,7 +65,7 @@ def _version() -> None:
     sys.stdout.write(f"backupd {__version__}\n")
 
 
-for module in (setup, commands, restoring, reading, exporting, verifying):
+for module in (setup, commands, running, restoring, reading, exporting, verifying):
     module.register(app)
 
 
