@@ -24,6 +24,8 @@ from backupd.model import Service
 from backupd.snapshot import needs_snapshot
 from backupd.sync import services_of
 
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
 
 @dataclass(frozen=True)
 class Copy:
@@ -343,3 +345,14 @@ def _waiting(catalog: Catalog) -> list[Trouble]:
     for row in catalog.retries():
         groups.setdefault(row.reason, []).append(row.message)
     return [Trouble(reason, len(found), found[0]) for reason, found in sorted(groups.items())]
+
+
+def in_words(seconds: int | None) -> str:
+    """A span for people: `45 s`, `3 min`, `2 h`, `5 days`."""
+    if seconds is None:
+        return "never"
+    if seconds < 2 * MINUTE:
+        return f"{seconds} s"
+    if seconds < 2 * HOUR:
+        return f"{seconds // MINUTE} min"
+    return f"{seconds // HOUR} h" if seconds < 2 * DAY else f"{seconds // DAY} days"

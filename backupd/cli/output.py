@@ -26,8 +26,6 @@ QUIET_INTERVAL = 60.0
 REDRAW = 0.2
 """Seconds between two states of the changing line."""
 
-MINUTE, HOUR, DAY = 60, 3600, 86_400
-
 
 @dataclass
 class Context:
@@ -94,17 +92,6 @@ def printable(text: str) -> str:
 def size(count: int) -> str:
     """Bytes for people: `5.2 MB`."""
     return filesize.decimal(count)
-
-
-def age(seconds: int | None) -> str:
-    """A span for people: `3 min`, `2 h`, `5 days`."""
-    if seconds is None:
-        return "never"
-    if seconds < 2 * MINUTE:
-        return f"{seconds} s"
-    if seconds < 2 * HOUR:
-        return f"{seconds // MINUTE} min"
-    return f"{seconds // HOUR} h" if seconds < 2 * DAY else f"{seconds // DAY} days"
 
 
 class SyncProgress:

@@ -13,12 +13,13 @@ from rich.console import Console
 from backupd.app import App
 from backupd.catalog import Catalog, loads
 from backupd.catalog.rows import FolderRow, ItemRow
-from backupd.cli.output import Context, age, emit, printable, size, table
+from backupd.cli.output import Context, emit, printable, size, table
 from backupd.doctor import examine
 from backupd.errors import UserError
 from backupd.home import Home
 from backupd.ports import Finding
 from backupd.status import AccountStatus, status_of
+from backupd.status import in_words as age
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Account = Annotated[

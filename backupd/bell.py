@@ -1,0 +1,383 @@
+"""The bell: hears what happens, and tells a person when it matters.
+
+Whoever runs backups says `bell.heard(event)` and goes on at once; a thread gathers what belongs
+together, compares it with what was told before (`<state>/alerts.json`), and sends. It never raises,
+and a channel that hangs delays nothing but itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from backupd import notices
+from backupd.alerts import Alerts
+from backupd.app import App, Run
+from backupd.config import AccountFilter
+from backupd.cutoff import Case, Cause, State
+from backupd.errors import BackupdError
+from backupd.home import Home
+from backupd.incidents import Incidents
+from backupd.notices import Failure
+from backupd.ports import Finding
+from backupd.status import Freshness, freshness
+
+log = logging.getLogger(__name__)
+
+GATHER = 3.0
+"""Seconds for which events are gathered, so that a tenant of a thousand accounts is one message."""
+LOOK_EVERY = 60.0
+"""Seconds between two looks at the age of all copies."""
+CLOSING = 45.0
+"""Seconds that a run waits at its end for what is still to be told."""
+PATIENT = frozenset({"busy", "stopping"})
+"""Reasons of errors that are nobody's trouble: another run is at it, or the service was told to stop."""
+LOW_BYTES, LOW_SHARE = 2 << 30, 0.03
+"""Free space below which the disk of the mirrors is a matter: either is enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A case came into another state."""
+
+    before: Case
+    after: Case
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A run over any number of accounts ended, well or not."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A check found something: warnings and errors are told."""
+
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """A whole cycle ended: the dead man's switch is told, and the age of all copies looked at."""
+
+    good: bool
+
+
+Event = Changed | Ran | Found | Cycle
+
+
+class Told(Protocol):
+    """What the service tells: its own kind of event."""
+
+    @property
+    def kind(self) -> str:
+        """A word."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Of which source, or ""."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Of which account, or ""."""
+        ...
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The rest."""
+        ...
+
+
+class Bell:
+    """Hears events and tells of them; make one a process, and close it at the end."""
+
+    def __init__(
+        self, app: App, *, gather: float = GATHER, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._app = app
+        self._alerts = Alerts(app.config.alerts, app.config.state_dir, clock=clock)
+        self._gather = gather
+        self._clock = clock
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._start = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._looked = self._pinged = float("-inf")
+
+    def heard(self, event: Event) -> None:
+        """Take note; returns at once and never raises. May be called from any thread."""
+        self._events.put(event)
+        with self._start:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="bell", daemon=True)
+                self._thread.start()
+
+    def listen(self, told: Told) -> None:
+        """Hear what the service tells of itself (the kinds are those of `backupd.daemon.events`)."""
+        facts = told.facts
+        if told.kind == "state-changed":
+            self.heard(Changed(facts["before"], facts["after"]))
+        elif told.kind == "run-ended" and facts.get("outcome") and facts.get("verb") != "fast":
+            self.heard(Ran(Run([facts["outcome"]])))
+        elif told.kind == "source-failed":
+            self.heard(Ran(Run(source_errors={told.source: facts["error"]})))
+        elif told.kind == "account-vanished":
+            error = facts["error"]
+            finding = Finding("error", f"{told.source}/{told.address}", str(error), error.hint)
+            self.heard(Found((finding,)))
+        elif told.kind == "minute":
+            self._minute()
+
+    def _minute(self) -> None:
+        """The service never ends: it is the dead man's proof of life, as often as it syncs."""
+        if time.monotonic() - self._pinged >= self._app.config.schedule.sync:
+            self._pinged = time.monotonic()
+            failing = self._alerts.memory.read().get("failing", {}).values()
+            most = max((each["count"] for each in failing), default=0)
+            self.heard(Cycle(good=most < self._app.config.alerts.failures))
+
+    def close(self, patience: float = CLOSING) -> None:
+        """Wait for what is still to be told, so long; what is not told then is told next time."""
+        with self._start:
+            thread = self._thread
+        if thread is not None:
+            self._events.put(None)
+            thread.join(patience)
+
+    # -- the thread ---------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        going = True
+        while going:
+            batch, going = self._batch()
+            steps = (self._runs, self._found, self._cases) if self._alerts.channels() else ()
+            for step in (*steps, self._cycle):
+                try:
+                    step(batch)
+                except Exception:  # an alert never breaks a backup, nor another alert
+                    log.exception("What happened could not be told.")
+
+    def _batch(self) -> tuple[list[Event], bool]:
+        """The next event and those right behind it; and whether there is more to come."""
+        first = self._events.get()
+        found: list[Event] = [first] if first else []
+        until = time.monotonic() + self._gather
+        while first is not None:
+            try:
+                first = self._events.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                return found, True
+            found += [first] if first else []
+        return found, False
+
+    # -- runs that fail -----------------------------------------------------------------------
+
+    def _runs(self, batch: Sequence[Event]) -> None:
+        results = [
+            each for event in batch if isinstance(event, Ran) for each in _results(event.run)
+        ]
+        if not results:
+            return
+        mended: set[str] = set()
+        with self._alerts.memory.change() as stored:
+            failing: dict[str, Any] = stored.setdefault("failing", {})
+            for tried, error in results:
+                if error is not None:
+                    _count(failing, tried, error)
+                elif failing.pop(tried, {}).get("told"):
+                    mended.add(tried)
+        for scopes in _by_source(each.partition(" ")[2] for each in sorted(mended)).values():
+            self._alerts.tell(notices.of_repairs(scopes, self._fresh(scopes)))
+        self._tell_failing(failing)
+
+    def _tell_failing(self, failing: Mapping[str, Any]) -> None:
+        groups: dict[tuple[str, str, bool], dict[str, Any]] = {}
+        for tried, each in failing.items():
+            if each["count"] >= self._app.config.alerts.failures:
+                key = (_source(tried), each["reason"], bool(each["told"]))
+                groups.setdefault(key, {})[tried] = each
+        for group in groups.values():
+            failures = [
+                Failure(verb, scope, each["count"], each["why"], each["hint"])
+                for tried, each in sorted(group.items())
+                for verb, _, scope in [tried.partition(" ")]
+            ]
+            scopes = [each.scope for each in failures]
+            if self._alerts.tell(notices.of_failures(failures, self._fresh(scopes))):
+                with self._alerts.memory.change() as stored:
+                    for tried in group:
+                        stored["failing"].get(tried, {})["told"] = True
+
+    # -- findings -----------------------------------------------------------------------------
+
+    def _found(self, batch: Sequence[Event]) -> None:
+        findings = [each for event in batch if isinstance(event, Found) for each in event.findings]
+        grave = [(each.subject, each.message, each.hint) for each in findings if each.level != "ok"]
+        if grave:
+            self._alerts.tell(notices.of_findings(grave))
+
+    # -- cases --------------------------------------------------------------------------------
+
+    def _cases(self, batch: Sequence[Event]) -> None:
+        """What is thought now against what was told last: also what changed while nobody ran."""
+        incidents = Incidents(self._app.config.state_dir)
+        cases = {case.scope: case for case in incidents.cases()}
+        cases |= {
+            event.after.scope: event.after
+            for event in batch
+            if isinstance(event, Changed) and event.after.scope not in cases
+        }
+        told: dict[str, str] = self._alerts.memory.read().get("cases", {})
+        groups: dict[tuple[str, State, Cause], list[Case]] = {}
+        for scope, case in cases.items():
+            if told.get(scope, State.HEALTHY.value) != case.state.value:
+                groups.setdefault((_source(scope), case.state, case.cause), []).append(case)
+        for group in groups.values():
+            self._tell_cases(group, incidents)
+        self._remind(
+            [case for case in cases.values() if case.frozen and told.get(case.scope) == case.state]
+        )
+
+    def _tell_cases(self, group: list[Case], incidents: Incidents) -> None:
+        scopes = [case.scope for case in group]
+        evidence = incidents.evidence(scopes[0], 1)
+        message = notices.of_case(group, self._fresh(scopes), evidence[-1].said if evidence else "")
+        if group[0].state in {State.RECOVERED, State.HEALTHY}:
+            self._alerts.over(f"case:{State.SUSPECTED}:", f"case:{State.CONFIRMED}:", "still:")
+        if self._alerts.tell(message):
+            with self._alerts.memory.change() as stored:
+                known = stored.setdefault("cases", {})
+                known.update({case.scope: case.state.value for case in group})
+                stored.setdefault("since", {}).update({scope: self._clock() for scope in scopes})
+
+    def _remind(self, frozen: Sequence[Case]) -> None:
+        """Once more, as long as it lasts and nobody has released it."""
+        since = self._alerts.memory.read().get("since", {})
+        due = [
+            case
+            for case in frozen
+            if self._clock() - since.get(case.scope, 0.0) >= self._app.config.alerts.repeat
+        ]
+        for scopes in _by_source(case.scope for case in due).values():
+            group = [case for case in due if case.scope in scopes]
+            self._alerts.tell(notices.still(group, self._fresh(scopes), self._clock()))
+
+    # -- the end of a cycle -------------------------------------------------------------------
+
+    def _cycle(self, batch: Sequence[Event]) -> None:
+        cycles = [event.good for event in batch if isinstance(event, Cycle)]
+        if cycles:
+            self._alerts.ping(good=all(cycles))
+        ended = cycles or any(isinstance(event, Ran) for event in batch)
+        due = time.monotonic() - self._looked >= LOOK_EVERY
+        if ended and due and self._alerts.channels():
+            self._looked = time.monotonic()
+            self._disk()
+            self._stale()
+
+    def _disk(self) -> None:
+        where = self._app.config.state_dir
+        usage = shutil.disk_usage(where)
+        if usage.free < min(LOW_BYTES, usage.total // 4) or usage.free < LOW_SHARE * usage.total:
+            self._alerts.tell(notices.of_disk(str(where), usage.free, usage.total))
+
+    def _stale(self) -> None:
+        limit = self._app.config.alerts.stale
+        old = [each for home, each in self._wanted() if _is_stale(home, each, limit, self._clock())]
+        before = set(self._alerts.memory.read().get("stale", ()))
+        new = [each for each in old if each.scope not in before]
+        fine = before - {each.scope for each in old}
+        told = {each.scope for each in new} if self._told_stale(new, limit) else set()
+        self._told_stale([each for each in old if each.scope in before], limit)
+        if told or fine:
+            with self._alerts.memory.change() as stored:
+                stored["stale"] = sorted((before - fine) | told)
+
+    def _told_stale(self, old: Sequence[Freshness], limit: float) -> bool:
+        return bool(old) and self._alerts.tell(notices.of_stale(old, limit))
+
+    # -- looking ------------------------------------------------------------------------------
+
+    def _wanted(self) -> list[tuple[Home, Freshness]]:
+        """The accounts that are held and still to be saved."""
+        sections = self._app.config.sources.items()
+        filters = {name: AccountFilter(section.accounts) for name, section in sections}
+        return [
+            (home, fresh)
+            for home in self._app.homes()
+            if (chosen := filters.get(home.folder.parent.name)) and chosen.takes(home.address)
+            if (fresh := self._freshness(home))
+        ]
+
+    def _fresh(self, scopes: Sequence[str]) -> list[Freshness]:
+        """How old the copies of the accounts are that scopes mean: one each, or a whole source."""
+        chosen = [
+            home
+            for home in self._app.homes()
+            if {f"{home.folder.parent.name}/{home.address}", home.folder.parent.name} & set(scopes)
+        ]
+        return [fresh for home in chosen if (fresh := self._freshness(home))]
+
+    def _freshness(self, home: Home) -> Freshness | None:
+        try:
+            return freshness(home, list(self._app.config.storage))
+        except BackupdError as error:
+            log.warning("%s: %s", home.address, error)
+            return None
+
+
+def _results(run: Run) -> Iterable[tuple[str, BackupdError | None]]:
+    """What was tried, as `VERB SCOPE`, and its error. What waits for another run is no failure."""
+    for name, error in run.source_errors.items():
+        yield f"sync {name}", error
+    for outcome in run.outcomes:
+        scope = f"{outcome.source}/{outcome.address}"
+        if outcome.source not in run.source_errors:
+            yield f"sync {outcome.source}", None
+        if outcome.error and outcome.error.reason not in PATIENT:
+            yield f"sync {scope}", outcome.error
+        for verb, part in (("sync", outcome.sync), ("snapshot", outcome.snapshot)):
+            if part is not None and not outcome.error:
+                yield f"{verb} {scope}", next(iter(part.errors.values()), None)
+
+
+def _count(failing: dict[str, Any], scope: str, error: BackupdError) -> None:
+    known = failing.get(scope, {})
+    failing[scope] = {
+        "count": known.get("count", 0) + 1,
+        "reason": error.reason,
+        "why": str(error),
+        "hint": error.hint,
+        "told": known.get("told", False),
+    }
+
+
+def _is_stale(home: Home, fresh: Freshness, limit: float, now: float) -> bool:
+    """Too old; or not there yet, long after the account was first seen."""
+    if fresh.worst is not None:
+        return fresh.worst > limit
+    try:
+        seen = (home.folder / "account.json").stat().st_mtime
+    except OSError:
+        return True
+    return now - seen > limit
+
+
+def _source(scope: str) -> str:
+    return scope.partition("/")[0].rpartition(" ")[2]
+
+
+def _by_source(scopes: Iterable[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for scope in scopes:
+        groups.setdefault(_source(scope), []).append(scope)
+    return groups
