@@ -17,7 +17,7 @@ from typing import TypeVar
 import sources
 from backupd.config import AccountFilter, Config
 from backupd.contents import MirrorContents, VaultContents, from_vault
-from backupd.cutoff import Case
+from backupd.cutoff import GRAVE, Case, cause_of
 from backupd.errors import BackupdError, ConfigError, CutOff, UserError
 from backupd.guard import Guard
 from backupd.home import Home, home_of, homes
@@ -283,11 +283,13 @@ class App:
         home = home_of(self.config.state_dir, account.source, account.address)
         outcome = Outcome(account.address, account.source)
         try:
-            outcome.sync = glance(
-                source, account, self.config.sources[account.source].services, home
-            )
+            services = self.config.sources[account.source].services
+            outcome.sync = glance(source, account, services, home)
         except BackupdError as error:
             outcome.error = error
+        grave = [error for error in outcome.errors if cause_of(error) in GRAVE]
+        if grave:  # what goes well is for a whole sync to say
+            self.vigil.refused(source, account, grave[0])
         return outcome
 
     def gather_one(self, source: Source, account: Account, share: Share) -> Outcome:

@@ -12,14 +12,15 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from backupd.errors import TransientError
 from backupd.model import Account, Collection, Gap, Item, Page, Service
-from backupd.ports import Failed, Fetched, Finding, Landing, Source
+from backupd.ports import Failed, Fetched, Finding, Landing, Probing, Source
 from backupd.restic import Message
 
 T = TypeVar("T")
-STOPPING = "stopping"
-"""The reason of the error that ends a job on request."""
+
+
+class Stopping(Exception):
+    """A job was asked to end. No BackupdError: nothing failed, and nobody shall take it for an answer."""
 
 
 class Attention:
@@ -37,12 +38,10 @@ class Attention:
         self._stops = stops
 
     def check(self) -> None:
-        """Progress was made; raises TransientError(reason="stopping") when it shall go no further."""
+        """Progress was made; raises Stopping when it shall go no further."""
         self.seen = time.monotonic()
         if any(each.is_set() for each in self._stops):
-            raise TransientError(
-                "Stopped at a safe point.", hint="The next run goes on from here.", reason=STOPPING
-            )
+            raise Stopping(self.what)
 
     def listen(self, storage: str, message: Message) -> None:
         """What restic says is progress; an error raised here ends restic."""
@@ -69,6 +68,9 @@ class Attended:
         self.describe = source.describe
         self._source = source
         self._attention = attention
+        if isinstance(source, Probing):  # whoever asks for it must find what the source can do
+            self.probe = source.probe
+            self.warnings = source.warnings
 
     def accounts(self) -> Iterator[Account]:
         """Every account."""

@@ -25,7 +25,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from backupd.app import GRAVEST_FIRST, App, Outcome
 from backupd.cutoff import Case
-from backupd.daemon.attention import STOPPING, Attended, Attention
+from backupd.daemon.attention import Attended, Attention, Stopping
 from backupd.daemon.evacuation import evacuating
 from backupd.daemon.events import Bulletin
 from backupd.daemon.history import Ended, History
@@ -183,7 +183,6 @@ class Engine:
             now - each.seen > self.stuck_after for each in tuple(self._running)
         )
 
-    @property
     def halted(self) -> bool:
         """Whether nothing new may begin: the end is near, or somebody evacuates."""
         return self._stop.is_set() or self._pause.is_set()
@@ -228,18 +227,22 @@ class Engine:
     def _waits(self, verb: str) -> bool:
         clock = time.localtime()
         quiet = self.app.config.schedule.is_quiet(clock.tm_hour * 60 + clock.tm_min)
-        return self.halted or (quiet and verb != FAST)
+        return self.halted() or (quiet and verb != FAST)
 
     def _perform(self, ward: Ward, verb: str) -> None:
         began = time.monotonic()
         with self.attention(verb, ward.mark) as attention:
             try:
                 outcome = self._outcome(ward, verb, attention)
+            except Stopping:
+                return
             except Exception as error:  # a bug costs one job of one account, not the service
                 log.error(  # noqa: TRY400 - the message may name people, so the traceback is for --debug
                     "account %s: %s broke: %s", ward.mark, verb, type(error).__name__
                 )
                 log.debug("", exc_info=True)
+                if self.halted():
+                    return  # its connection was closed under it
                 named = BackupdError(f"{verb} broke: {type(error).__name__}", reason="broken")
                 outcome = Outcome(ward.account.address, ward.account.source, error=named)
         self._ended(ward, verb, outcome, time.monotonic() - began)
@@ -256,9 +259,9 @@ class Engine:
 
     def _ended(self, ward: Ward, verb: str, outcome: Outcome, seconds: float) -> None:
         """Note what became of it, log it, and tell those who listen."""
-        errors = [each for each in outcome.errors if each.reason not in {STOPPING, "busy"}]
+        errors = [each for each in outcome.errors if each.reason != "busy"]
         if not errors and outcome.errors:
-            return  # it was asked to stop, or another process is at this account
+            return  # another process is at this account
         if verb == SNAPSHOT and not errors and outcome.snapshot is None:
             return  # never synced: there is nothing to snapshot yet
         gravest = min(errors, key=_gravity, default=None)

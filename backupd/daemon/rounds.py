@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from contextlib import suppress
 
-from backupd.daemon.attention import Attended
+from backupd.app import Outcome
+from backupd.daemon.attention import Attended, Stopping
 from backupd.daemon.engine import Engine
 from backupd.daemon.evacuation import held
 from backupd.daemon.logs import mark_of
 from backupd.errors import BackupdError
-from backupd.incidents import Incidents
-from backupd.model import Account
 
 __all__ = ["discover", "held", "minute"]
 
@@ -26,25 +26,23 @@ ENOUGH = 20 << 30
 
 def discover(engine: Engine, name: str) -> None:
     """Take in the accounts that are new at a source, and notice those that are no longer there."""
-    if engine.halted:
+    if engine.halted():
         return
-    found: list[Account] = []
-    with engine.attention("discover", name) as attention:
-        try:
-            found.extend(Attended(engine.source(name), attention).accounts())
-        except BackupdError as error:
-            if not engine.halted:
-                _unlisted(engine, name, error)
-            complete = False
+    with suppress(Stopping), engine.attention("discover", name) as attention:
+        source = Attended(engine.source(name), attention)
+        found, broken_off = engine.app.listing(source)
+        if engine.halted():
+            return
+        for account in found:
+            if engine.take_in(account):
+                log.info("account %s: new", mark_of(name, account.address))
+                engine.bulletin.tell("account-found", name, account.address)
+        if broken_off:
+            _unlisted(engine, name, broken_off)
         else:
             engine.history.discovered(name)
-            complete = True
-    for account in found:
-        if engine.take_in(account):
-            log.info("account %s: new", mark_of(name, account.address))
-            engine.bulletin.tell("account-found", name, account.address)
-    if complete:
-        _notice_vanished(engine, name, {each.address for each in found})
+            for outcome in engine.app.vanished(source, found):
+                _notice_vanished(engine, outcome)
 
 
 def _unlisted(engine: Engine, name: str, error: BackupdError) -> None:
@@ -54,19 +52,21 @@ def _unlisted(engine: Engine, name: str, error: BackupdError) -> None:
     engine.bulletin.tell("source-failed", name, error=error)
 
 
-def _notice_vanished(engine: Engine, name: str, present: set[str]) -> None:
-    """What we care for and are no longer offered is an incident, not an absence."""
-    for scope, ward in tuple(engine.wards.items()):
-        account = ward.account
-        if account.source == name and account.address not in present:
-            log.warning("account %s: no longer among the accounts of its source", ward.mark)
-            engine.let_go(scope)
-            engine.bulletin.tell("account-vanished", name, account.address)
+def _notice_vanished(engine: Engine, outcome: Outcome) -> None:
+    """What we care for and are no longer offered: told once, and no longer asked for."""
+    scope = f"{outcome.source}/{outcome.address}"
+    ward = engine.wards.get(scope)
+    if ward is not None:
+        log.warning("account %s: no longer among the accounts of its source", ward.mark)
+        engine.let_go(scope)
+        engine.bulletin.tell(
+            "account-vanished", outcome.source, outcome.address, error=outcome.error
+        )
 
 
 def minute(engine: Engine) -> None:
     """Once a minute: the probes, what became of the cases, the disk."""
-    if engine.halted:
+    if engine.halted():
         return
     with engine.attention("watch", "-"):
         engine.app.watch(time.time())
@@ -77,7 +77,7 @@ def minute(engine: Engine) -> None:
 
 def _compare_cases(engine: Engine) -> None:
     """Whoever changed a case, this process or another: those who listen are told."""
-    for case in Incidents(engine.app.config.state_dir).cases():
+    for case in engine.app.incidents.cases():
         before = engine.cases.get(case.scope)
         engine.cases[case.scope] = case
         if before is None or (before.state, before.released) == (case.state, case.released):
