@@ -15,7 +15,17 @@ from typing import cast
 import typer
 
 from backupd import __version__
-from backupd.cli import commands, exporting, reading, restoring, running, setup, verifying
+from backupd.cli import (
+    commands,
+    exporting,
+    incidents,
+    reading,
+    restoring,
+    running,
+    setup,
+    telling,
+    verifying,
+)
 from backupd.cli.output import Context, show_error
 from backupd.errors import BackupdError
 
@@ -65,7 +75,17 @@ def _version() -> None:
     sys.stdout.write(f"backupd {__version__}\n")
 
 
-for module in (setup, commands, running, restoring, reading, exporting, verifying):
+for module in (
+    setup,
+    commands,
+    incidents,
+    running,
+    restoring,
+    reading,
+    exporting,
+    verifying,
+    telling,
+):
     module.register(app)
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from backupd import config
-from backupd.app import App, Run
+from backupd.app import App, Outcome, Run
 from backupd.errors import BackupdError
 from backupd.model import Account, Service
 from backupd.placing import Tally
@@ -144,6 +144,8 @@ def show_run(run: Run, out: Console) -> None:
     for outcome in run.outcomes:
         for error in outcome.errors:
             _problem(out, outcome.address, error)
+    for outcome in run.outcomes:
+        _frozen(out, outcome)
     waiting = sum(outcome.sync.waiting for outcome in run.outcomes if outcome.sync)
     if waiting:
         out.print(
@@ -165,6 +167,18 @@ def _row(outcome: Any) -> tuple[str, ...]:
         str(outcome.sync.waiting if outcome.sync else 0),
         snapshots or unchanged or "-",
     )
+
+
+def _frozen(out: Console, outcome: Outcome) -> None:
+    """That nothing is removed any more is no error, and must not go unnoticed."""
+    if case := outcome.incident:
+        scope = printable(case.scope)
+        out.print(
+            f"\n{printable(outcome.address)} is frozen: {scope} is {case.state} ({case.cause})."
+        )
+        out.print(f"hint: `backupd incidents {scope}` shows the evidence.")
+    for why in outcome.snapshot.withheld.values() if outcome.snapshot else ():
+        out.print(f"no snapshot: {printable(why)}")
 
 
 def _problem(out: Console, subject: str, error: BackupdError) -> None:
