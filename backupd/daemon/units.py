@@ -62,6 +62,10 @@ IDENTITY = """\
 User={user}
 Group={group}
 {state}{writable}Environment=PYTHONDONTWRITEBYTECODE=1
+# Secrets that the configuration names no file for, by the names that it would look for. They are read
+# by systemd as root and handed to this service alone:
+#   LoadCredential=sources.contoso.client_secret:/etc/credstore/sources.contoso.client_secret
+#   LoadCredentialEncrypted=storage.primary.password     (from /etc/credstore.encrypted)
 {credentials}"""
 
 SERVICE = """\
@@ -153,14 +157,19 @@ class Plan:
     next_steps: list[str] = field(default_factory=list)
 
 
-def plan(path: Path, config: Config, *, user: str = "backupd", timer: bool = False) -> Plan:
-    """The units for a configuration and the Python that runs this."""
-    command = f"{_quoted(Path(sys.prefix) / 'bin' / 'python')} -m backupd --config {_quoted(path)}"
-    home = (
-        "read-only"
-        if any(map(_in_a_home, (Path(sys.prefix), Path(sys.base_prefix), path)))
-        else "yes"
-    )
+def plan(
+    path: Path,
+    config: Config,
+    *,
+    user: str = "backupd",
+    timer: bool = False,
+    program: str | None = None,
+) -> Plan:
+    """The units for a configuration and for `program`, else for the Python that runs this."""
+    places = [path] if program else [path, Path(sys.prefix), Path(sys.base_prefix)]
+    program = program or f"{_quoted(Path(sys.prefix) / 'bin' / 'python')} -m backupd"
+    command = f"{program} --config {_quoted(path)}"
+    home = "read-only" if any(map(_in_a_home, places)) else "yes"
     names = list(credentials(config))
     filled = {
         "command": command,
@@ -280,7 +289,9 @@ def _writable(config: Config) -> str:
         if each.repository.startswith("/")
     ]
     return "".join(
-        f"ReadWritePaths={_quoted(Path(each))}\n" for each in dict.fromkeys(local) if each
+        f"ReadWritePaths={_quoted(Path(each), optional=True)}\n"
+        for each in dict.fromkeys(local)
+        if each
     )
 
 
@@ -288,9 +299,11 @@ def _in_a_home(path: Path) -> bool:
     return any(path.is_relative_to(each) for each in ("/home", "/root", "/run/user"))
 
 
-def _quoted(path: Path) -> str:
-    """A path as a unit takes it: `%` doubled, quoted where there is a blank."""
-    text = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+def _quoted(path: Path, *, optional: bool = False) -> str:
+    """A path as a unit takes it: `%` doubled, quoted where there is a blank, `-` when it may be missing."""
+    text = ("-" if optional else "") + str(path).replace("\\", "\\\\").replace('"', '\\"').replace(
+        "%", "%%"
+    )
     return f'"{text}"' if any(char.isspace() for char in text) else text
 
 
