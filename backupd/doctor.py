@@ -12,9 +12,11 @@ from pathlib import Path
 
 import targets
 from backupd.app import App
+from backupd.channels import depends_on_microsoft
 from backupd.config import Config
 from backupd.errors import BackupdError
 from backupd.ports import Finding
+from backupd.status import domains
 from backupd.vault import vault_of
 
 LOW_SPACE = 1 << 30
@@ -32,6 +34,7 @@ def examine(app: App) -> Iterator[Finding]:
     yield from _storages(app)
     yield from _sources(app)
     yield from _targets(app)
+    yield from _alerts(app)
 
 
 def _restic(app: App) -> Iterator[Finding]:
@@ -86,7 +89,7 @@ def _encryption(path: Path) -> Finding:
 def _secrets(config: Config) -> Iterator[Finding]:
     files = [
         path
-        for section in (*config.sources.values(), *config.storage.values())
+        for section in (*config.sources.values(), *config.storage.values(), config.alerts)
         for key, path in section
         if key in SECRET_KEYS and isinstance(path, Path) and path.exists()
     ]
@@ -100,7 +103,14 @@ def _secrets(config: Config) -> Iterator[Finding]:
             )
 
 
-SECRET_KEYS = {"client_secret_file", "key_file", "password_file", "environment_file", "token_file"}
+SECRET_KEYS = {
+    "client_secret_file",
+    "key_file",
+    "password_file",
+    "environment_file",
+    "token_file",
+    "urls_file",
+}
 
 
 def _storages(app: App) -> Iterator[Finding]:
@@ -152,6 +162,14 @@ def _targets(app: App) -> Iterator[Finding]:
                     yield replace(found, subject=f"targets.{name}: {found.subject}")
         except BackupdError as error:
             yield _error(f"targets.{name}", error)
+
+
+def _alerts(app: App) -> Iterator[Finding]:
+    """Whether anybody is told, over channels that outlive Microsoft. Nothing is sent."""
+    try:
+        yield from depends_on_microsoft(app.config.alerts.channels(), domains(app.homes()))
+    except BackupdError as error:
+        yield _error("alerts", error)
 
 
 def _error(subject: str, error: BackupdError) -> Finding:

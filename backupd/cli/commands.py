@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from backupd.app import App, Run
+from backupd.bell import Bell, Cycle, Event, Ran
 from backupd.cli.output import Context, SyncProgress, emit, show_run, table
+from backupd.errors import BackupdError
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Accounts = Annotated[list[str] | None, typer.Argument(metavar="[ACCOUNT]…", help="Addresses or globs; all when none is given.")]  # fmt: skip
 Approve = Annotated[bool, typer.Option("--approve-removals", help="Remove what vanished at the source, however much it is.")]  # fmt: skip
+
+GOOD = {0, 3}
+"""Exit codes of runs after which everything that could be had is safe."""
 
 
 def register(app: typer.Typer) -> None:
@@ -45,14 +51,16 @@ def sync(
 ) -> int:
     """Bring the mirrors up to date with the source."""
     progress = SyncProgress(as_json)
-    run = _app(context).sync(accounts or (), approved=approve, progress=progress)
+    app = _app(context)
+    run = app.sync(accounts or (), approved=approve, progress=progress)
     progress.end()
-    return _told(run, as_json)
+    return _told(app, run, as_json)
 
 
 def snapshot(context: typer.Context, accounts: Accounts = None, as_json: Json = False) -> int:
     """Write a snapshot of every changed mirror into the vaults."""
-    return _told(_app(context).snapshot(accounts or ()), as_json)
+    app = _app(context)
+    return _told(app, app.snapshot(accounts or ()), as_json)
 
 
 def backup(
@@ -63,9 +71,14 @@ def backup(
 ) -> int:
     """Sync, then snapshot: the whole backup, once."""
     progress = SyncProgress(as_json)
-    run = _app(context).backup(accounts or (), approved=approve, progress=progress)
+    app = _app(context)
+    try:
+        run = app.backup(accounts or (), approved=approve, progress=progress)
+    except BackupdError:
+        _ring(app, Cycle(good=False))
+        raise
     progress.end()
-    return _told(run, as_json)
+    return _told(app, run, as_json, Cycle(good=run.exit_code in GOOD))
 
 
 def demo(
@@ -85,14 +98,24 @@ def demo(
     return code
 
 
-def _told(run: Run, as_json: bool) -> int:
+def _told(app: App, run: Run, as_json: bool, *more: Event) -> int:
+    """Show what a run did; then tell whoever is to be told."""
     payload = {
         "accounts": run.outcomes,
         "source_errors": run.source_errors,
         "exit_code": run.exit_code,
     }
     emit(payload, as_json, lambda out: show_run(run, out))
+    sys.stdout.flush()
+    _ring(app, Ran(run), *more)
     return run.exit_code
+
+
+def _ring(app: App, *events: Event) -> None:
+    bell = Bell(app, gather=0)
+    for event in events:
+        bell.heard(event)
+    bell.close()
 
 
 def _app(context: typer.Context) -> App:

@@ -1,0 +1,52 @@
+"""What tells people how things stand: the alerts, and the report."""
+
+from __future__ import annotations
+
+import typer
+from rich.console import Console
+
+from backupd.alerts import Alerts, Taken
+from backupd.channels import depends_on_microsoft
+from backupd.cli.commands import Json
+from backupd.cli.output import Context, emit, printable
+from backupd.errors import ConfigError
+from backupd.status import domains
+
+alerts = typer.Typer(help="The channels over which people are told.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(alerts, name="alerts")
+
+
+@alerts.command("test")
+def try_channels(context: typer.Context, as_json: Json = False) -> int:
+    """Send a test message over every channel, and say of each whether it was taken."""
+    given: Context = context.obj
+    app = given.app()
+    answers = Alerts(app.config.alerts, app.config.state_dir).test()
+    if not answers:
+        raise ConfigError(
+            "The configuration names no channel.",
+            hint="Set urls in [alerts]: config.example.toml shows how.",
+        )
+    findings = depends_on_microsoft(app.config.alerts.channels(), domains(app.homes()))
+    taken = sum(each.taken for each in answers)
+    payload = {"channels": answers, "taken": taken, "findings": findings}
+
+    def render(out: Console) -> None:
+        for each in answers:
+            out.print(_answer(each))
+        for finding in findings:
+            if finding.level != "ok":
+                out.print(printable(f"\n{finding.level}: {finding.subject}: {finding.message}"))
+                out.print(printable(f"hint: {finding.hint}"))
+
+    emit(payload, as_json, render)
+    return 0 if taken == len(answers) else 1
+
+
+def _answer(answer: Taken) -> str:
+    said = "taken" if answer.taken else f"NOT taken: {answer.why}"
+    return printable(f"channel {answer.channel}: {said}")
