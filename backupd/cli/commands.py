@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from backupd import metrics
 from backupd.app import App, Run
 from backupd.bell import Bell, Cycle, Event, Ran
 from backupd.cli.output import Context, SyncProgress, emit, show_run, table
@@ -115,6 +116,7 @@ def _ring(app: App, *events: Event) -> None:
     bell = Bell(app, gather=0)
     for event in events:
         bell.heard(event)
+    metrics.write(app)
     bell.close()
 
 

@@ -1,0 +1,261 @@
+"""Figures for Prometheus, as a textfile or on a port of loopback.
+
+No address leaves this machine by them: an account is the first digits of the SHA-256 of
+`SOURCE/ADDRESS` (`backupd status --json` tells which is whose). Names, all of them gauges:
+
+    backupd_info{version}                                   1
+    backupd_protected_age_seconds{account,source,service}   age of what a vault holds completely
+    backupd_protected_timestamp_seconds{…}                  the same as a time, right also when we are gone
+    backupd_synced_timestamp_seconds{account,source,service}
+    backupd_snapshot_timestamp_seconds{account,source,storage}
+    backupd_snapshot_current{account,source,storage}        1 when it lacks nothing that the mirror has
+    backupd_items_held{account,source,service}, backupd_bytes_held{account,source}
+    backupd_items_waiting{account,source}                   could not be had yet: the retry ledger
+    backupd_items_vanished{account,source}                  gone at the source, kept here
+    backupd_case_state{source,account}                      0 healthy, 1 recovered, 2 degraded, 3 suspected, 4 confirmed
+    backupd_frozen{source,account}                          1 when nothing of it is removed; account "" is a whole source
+    backupd_run_success{account,source,verb}, backupd_run_failures_in_a_row{…}, backupd_run_timestamp_seconds{…}
+    backupd_disk_free_bytes
+
+What is not known is left out: a service that was never saved has no age.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from typing import Any
+
+from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from backupd import __version__
+from backupd.app import App
+from backupd.cutoff import Case, State
+from backupd.errors import BackupdError
+from backupd.incidents import Incidents
+from backupd.status import AccountStatus, status_of
+
+log = logging.getLogger(__name__)
+
+STATES = {state: number for number, state in enumerate((State.HEALTHY, State.RECOVERED, State.DEGRADED, State.SUSPECTED, State.CONFIRMED))}  # fmt: skip
+FRESH = 60.0
+"""Seconds for which figures are handed out again before they are gathered anew."""
+EVERY = 60.0
+"""Seconds between two writings of the textfile."""
+
+
+def mark_of(source: str, address: str) -> str:
+    """What an account is called where its address must not be."""
+    return sha256(f"{source}/{address}".encode()).hexdigest()[:12]
+
+
+class Figures(Collector):
+    """Everything above, gathered when it is asked for."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._lock = threading.Lock()
+        self._kept: list[GaugeMetricFamily] = []
+        self._until = float("-inf")
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """The figures now, or as they were a moment ago."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._kept = list(_gathered(self._app))
+                self._until = time.monotonic() + FRESH
+            return self._kept
+
+
+def registry_of(app: App) -> CollectorRegistry:
+    """A registry of our own, with nothing else in it."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Figures(app))
+    return registry
+
+
+def write(app: App) -> bool:
+    """Replace the textfile, if there is to be one; whether it was written. Never raises for a disk."""
+    path = app.config.metrics.textfile
+    if path is None:
+        return False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_to_textfile(str(path), registry_of(app))
+        path.chmod(0o644)  # somebody else's collector reads it; it names nobody
+    except (OSError, BackupdError) as error:
+        log.warning("The figures cannot be written to %s: %s", path, error)
+        return False
+    return True
+
+
+def serve(app: App) -> Callable[[], None]:
+    """Answer on the configured port of loopback; call what is returned to stop. Raises OSError."""
+    port = app.config.metrics.port
+    if not port:
+        return lambda: None
+    server, thread = start_http_server(port, addr="127.0.0.1", registry=registry_of(app))
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+
+    return stop
+
+
+class Exporter:
+    """Keeps the textfile up to date while the service runs: give it every event, and close it."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._due = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="metrics", daemon=True)
+        try:
+            self._stop = serve(app)
+        except OSError as error:
+            log.error("No figures on port %d: %s", app.config.metrics.port, error.strerror)  # noqa: TRY400
+            self._stop = lambda: None
+        if app.config.metrics.textfile:
+            self._thread.start()
+
+    def listen(self, event: object) -> None:
+        """Something happened: the textfile is written soon. Returns at once."""
+        del event
+        self._due.set()
+
+    def close(self) -> None:
+        """Write once more, and stop."""
+        self._ended.set()
+        self._due.set()
+        if self._thread.is_alive():
+            self._thread.join(10)
+        self._stop()
+
+    def _work(self) -> None:
+        while self._due.wait():
+            self._due.clear()
+            write(self._app)
+            if self._ended.wait(EVERY):
+                write(self._app)
+                return
+
+
+# -- gathering --------------------------------------------------------------------------------
+
+
+def _gathered(app: App) -> Iterator[GaugeMetricFamily]:
+    cases = {case.scope: case for case in Incidents(app.config.state_dir).cases()}
+    found = [each for home in app.homes() if (each := _status(app, home, cases))]
+    info = GaugeMetricFamily("backupd_info", "The version that runs.", labels=["version"])
+    info.add_metric([__version__], 1)
+    yield info
+    yield from _ages(found)
+    yield from _copies(found)
+    yield from _amounts(found)
+    yield from _states(cases.values())
+    yield from _runs(app)
+    free = GaugeMetricFamily("backupd_disk_free_bytes", "Free on the disk of the mirrors.")
+    if app.config.state_dir.exists():
+        free.add_metric([], shutil.disk_usage(app.config.state_dir).free)
+    yield free
+
+
+def _status(app: App, home: Any, cases: dict[str, Case]) -> AccountStatus | None:
+    try:
+        return status_of(home, list(app.config.storage), cases)
+    except BackupdError as error:
+        log.warning("%s", error)
+        return None
+
+
+def _who(each: AccountStatus) -> list[str]:
+    return [mark_of(each.source, each.address), each.source]
+
+
+def _ages(found: Iterable[AccountStatus]) -> Iterator[GaugeMetricFamily]:
+    labels = ["account", "source", "service"]
+    age = GaugeMetricFamily("backupd_protected_age_seconds", "Age of what a vault holds completely.", labels=labels)  # fmt: skip
+    safe = GaugeMetricFamily("backupd_protected_timestamp_seconds", "Time up to which a vault holds everything.", labels=labels)  # fmt: skip
+    synced = GaugeMetricFamily("backupd_synced_timestamp_seconds", "Time of the last complete sync.", labels=labels)  # fmt: skip
+    now = int(time.time())
+    for each in found:
+        for service, seconds in each.protected.items():
+            if seconds is not None:
+                age.add_metric([*_who(each), service], seconds)
+                safe.add_metric([*_who(each), service], now - seconds)
+        for service, seconds in each.synced.items():
+            if seconds is not None:
+                synced.add_metric([*_who(each), service], now - seconds)
+    yield from (age, safe, synced)
+
+
+def _copies(found: Iterable[AccountStatus]) -> Iterator[GaugeMetricFamily]:
+    labels = ["account", "source", "storage"]
+    when = GaugeMetricFamily("backupd_snapshot_timestamp_seconds", "Time of the newest snapshot.", labels=labels)  # fmt: skip
+    current = GaugeMetricFamily("backupd_snapshot_current", "1 when the newest snapshot lacks nothing.", labels=labels)  # fmt: skip
+    now = int(time.time())
+    for each in found:
+        for copy in each.copies:
+            when.add_metric([*_who(each), copy.storage], now - copy.age)
+            current.add_metric([*_who(each), copy.storage], int(copy.current))
+    yield from (when, current)
+
+
+def _amounts(found: Iterable[AccountStatus]) -> Iterator[GaugeMetricFamily]:
+    labels = ["account", "source"]
+    items = GaugeMetricFamily("backupd_items_held", "Items in the mirror.", labels=[*labels, "service"])  # fmt: skip
+    size = GaugeMetricFamily("backupd_bytes_held", "Bytes in the mirror.", labels=labels)
+    waiting = GaugeMetricFamily("backupd_items_waiting", "Items that could not be had yet.", labels=labels)  # fmt: skip
+    vanished = GaugeMetricFamily("backupd_items_vanished", "Items gone at the source and kept here.", labels=labels)  # fmt: skip
+    for each in found:
+        size.add_metric(_who(each), each.size)
+        waiting.add_metric(_who(each), each.waits)
+        vanished.add_metric(_who(each), each.missing)
+        for service, count in each.items.items():
+            items.add_metric([*_who(each), service], count)
+    yield from (items, size, waiting, vanished)
+
+
+def _states(cases: Iterable[Case]) -> Iterator[GaugeMetricFamily]:
+    labels = ["account", "source"]
+    state = GaugeMetricFamily("backupd_case_state", "0 healthy, 1 recovered, 2 degraded, 3 suspected, 4 confirmed.", labels=labels)  # fmt: skip
+    frozen = GaugeMetricFamily("backupd_frozen", "1 when nothing of it is removed.", labels=labels)
+    for case in cases:
+        source, _, address = case.scope.partition("/")
+        who = [mark_of(source, address) if address else "", source]
+        state.add_metric(who, STATES[case.state])
+        frozen.add_metric(who, int(case.frozen))
+    yield from (state, frozen)
+
+
+def _runs(app: App) -> Iterator[GaugeMetricFamily]:
+    """What the service noted of its last runs; nothing when it never ran."""
+    labels = ["account", "source", "verb"]
+    success = GaugeMetricFamily("backupd_run_success", "1 when the last run went well.", labels=labels)  # fmt: skip
+    failures = GaugeMetricFamily("backupd_run_failures_in_a_row", "Runs that failed since the last good one.", labels=labels)  # fmt: skip
+    ended = GaugeMetricFamily("backupd_run_timestamp_seconds", "When the last run ended.", labels=labels)  # fmt: skip
+    for scope, runs in service_notes(app).get("accounts", {}).items():
+        source, _, address = scope.partition("/")
+        for verb, run in runs.items():
+            who = [mark_of(source, address), source, verb]
+            success.add_metric(who, int(run["ok"]))
+            failures.add_metric(who, run["failures"])
+            ended.add_metric(who, run["ended"])
+    yield from (success, failures, ended)
+
+
+def service_notes(app: App) -> dict[str, Any]:
+    """What `backupd run` noted last (`<state>/service.json`); empty when it never ran."""
+    try:
+        return dict(json.loads((app.config.state_dir / "service.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}

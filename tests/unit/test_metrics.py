@@ -1,0 +1,108 @@
+"""The figures are true, name nobody, and are there as a file and on loopback."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from holdings import HOUR, an_app, held
+from prometheus_client.parser import text_string_to_metric_families
+from servers.process import free_port
+
+from backupd import metrics
+from backupd.cutoff import Cause, Evidence
+from backupd.incidents import Incidents
+
+ALICE = "alice@contoso.example"
+MARK = metrics.mark_of("contoso", ALICE)
+
+
+def figures(text: str) -> dict[tuple[str, str], float]:
+    """Alice's, by name and what tells it apart."""
+    return {
+        (sample.name, _kind(sample.labels)): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.labels.get("account", MARK) == MARK
+    }
+
+
+def _kind(labels: dict[str, str]) -> str:
+    named = (labels.get(each) for each in ("service", "storage", "verb", "source"))
+    return next((each for each in named if each), "")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    held(tmp_path, ALICE, amount=(3, 2), copies={"primary": 2 * HOUR})
+    held(tmp_path, "bob@contoso.example", synced=None, copies={})
+    incidents = Incidents(tmp_path)
+    for _ in range(2):
+        incidents.hear(f"contoso/{ALICE}", Evidence(time.time(), "user", Cause.ACCOUNT))
+    run = {"ended": 5.0, "seconds": 1.0, "ok": False, "failures": 4}
+    (tmp_path / "service.json").write_text(json.dumps({"accounts": {f"contoso/{ALICE}": {"sync": run}}}))  # fmt: skip
+    return tmp_path
+
+
+def test_the_textfile_holds_ages_amounts_states_and_runs(state: Path) -> None:
+    path = state / "node" / "backupd.prom"
+    assert metrics.write(an_app(state, metrics={"textfile": str(path)}))
+    found = figures(path.read_text())
+    assert found["backupd_protected_age_seconds", "mail"] == pytest.approx(120, abs=5)
+    assert found["backupd_protected_timestamp_seconds", "mail"] == pytest.approx(time.time() - 120, abs=5)  # fmt: skip
+    assert found["backupd_snapshot_timestamp_seconds", "primary"] == pytest.approx(time.time() - 2 * HOUR, abs=5)  # fmt: skip
+    assert found["backupd_items_held", "mail"] == 3
+    assert found["backupd_items_waiting", "contoso"] == 2
+    assert found["backupd_bytes_held", "contoso"] == 3000
+    assert found["backupd_case_state", "contoso"] == 3
+    assert found["backupd_frozen", "contoso"] == 1
+    assert found["backupd_run_success", "sync"] == 0
+    assert found["backupd_run_failures_in_a_row", "sync"] == 4
+    assert found["backupd_disk_free_bytes", ""] > 0
+
+
+def test_no_address_is_in_them_and_what_is_unknown_is_left_out(state: Path) -> None:
+    path = state / "backupd.prom"
+    metrics.write(an_app(state, metrics={"textfile": str(path)}))
+    text = path.read_text()
+    assert "@" not in text
+    assert "alice" not in text
+    bob = metrics.mark_of("contoso", "bob@contoso.example")
+    assert f'backupd_items_held{{account="{bob}"' in text
+    assert f'backupd_protected_age_seconds{{account="{bob}"' not in text
+    assert sorted(each.name for each in state.iterdir() if "prom" in each.name) == ["backupd.prom"]
+
+
+def test_every_name_is_documented(state: Path) -> None:
+    path = state / "backupd.prom"
+    metrics.write(an_app(state, metrics={"textfile": str(path)}))
+    for family in text_string_to_metric_families(path.read_text()):
+        assert f"{family.name}" in (metrics.__doc__ or "")
+
+
+def test_they_are_answered_on_loopback_while_the_service_runs(state: Path) -> None:
+    port = free_port()
+    exporter = metrics.Exporter(an_app(state, metrics={"port": port, "textfile": str(state / "f")}))
+    try:
+        exporter.listen("anything")
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert figures(answer.read().decode())["backupd_items_held", "mail"] == 3
+    finally:
+        exporter.close()
+    assert (state / "f").exists()
+    again = metrics.Exporter(an_app(state, metrics={"port": port}))
+    again.close()
+
+
+def test_nothing_is_written_unless_asked_and_a_full_disk_breaks_nothing(
+    state: Path, caplog: Any
+) -> None:
+    assert not metrics.write(an_app(state))
+    (state / "file").write_text("")
+    assert not metrics.write(an_app(state, metrics={"textfile": str(state / "file" / "f")}))
+    assert "cannot be written" in caplog.text
+    assert metrics.mark_of("a", "b") != metrics.mark_of("a/b", "")
