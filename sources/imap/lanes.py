@@ -76,6 +76,15 @@ class Lane:
             self._raw, self._opened = raw, opened
         return session, self._opened
 
+    def leave(self) -> None:
+        """Close what is open: of an open folder some servers tell the state in which this session saw it last."""
+        if self._opened is not None and self._session is not None:
+            self._opened = None
+            if self._session.can("UNSELECT"):
+                self._session.unselect()
+            else:
+                self._session.noop()
+
     def ask(self, work: Callable[[Session], T], raw: bytes = b"", validity: int = 0) -> T:
         """Do something that can be done again, with a folder open or none; again when the connection breaks.
 

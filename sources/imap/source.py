@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from backupd.errors import ItemGone, TransientError
+from backupd.imap.session import Session
 from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service
 from backupd.ports import Failed, Fetched, Finding, Landing
 from sources.imap import facts
@@ -115,7 +116,11 @@ class ImapSource:
     # -- folders ------------------------------------------------------------------------------
 
     def _listed(self, account: Account, lane: Lane) -> Folders:
-        found = lane.ask(list_folders)
+        def work(session: Session) -> Folders:
+            lane.leave()
+            return list_folders(session)
+
+        found = lane.ask(work)
         with self._lock:
             self._folders[account.id] = found
             self._fresh |= {(account.id, each) for each in found.known}
