@@ -140,8 +140,10 @@ class CutOffNow:
     """The answer to the first question: if we were cut off now.
 
     Attributes:
-        protected: by service, the age of the newest protected state of the worst account; None
-            when one has no copy of it at all.
+        protected: by service, the age of what a vault holds completely, of the account that is worst
+            off among those that have a copy of it; None when nobody has.
+        bare: by service, how many accounts have no complete copy of it at all.
+        worst: the account whose copy is oldest.
         unprotected: accounts of which no vault holds anything.
         missing: items known of that are not held: they wait in the retry ledgers.
         gaps: what the source holds and nobody can take, by kind.
@@ -152,6 +154,8 @@ class CutOffNow:
 
     accounts: int
     protected: dict[Service, int | None]
+    bare: dict[Service, int]
+    worst: str
     unprotected: list[str]
     missing: int
     gaps: int
@@ -194,24 +198,39 @@ def status_of(
 
 
 def cut_off_now(
-    found: Sequence[AccountStatus], storages: Sequence[str], cases: Iterable[Case] = ()
+    found: Sequence[AccountStatus],
+    storages: Sequence[str],
+    cases: Iterable[Case] = (),
+    *,
+    waiting: bool = False,
 ) -> CutOffNow:
-    """What would be lost, where the copies are, and what to type next."""
+    """What would be lost, where the copies are, and what to type next.
+
+    Args:
+        waiting: a removal that the guard stopped waits for a person.
+    """
     frozen = {case.scope: case.cause.value or "unknown" for case in cases if case.frozen}
-    services = [service for service in Service if any(service in each.protected for each in found)]
+    ages = {
+        service: [each.protected[service] for each in found if service in each.protected]
+        for service in Service
+    }
+    known = [each for each in found if each.worst is not None]
     return CutOffNow(
         accounts=len(found),
         protected={
-            service: oldest(each.protected[service] for each in found if service in each.protected)
-            for service in services
+            service: oldest(age for age in each if age is not None)
+            for service, each in ages.items()
+            if each
         },
+        bare={service: each.count(None) for service, each in ages.items() if None in each},
+        worst=max(known, key=lambda each: each.worst or 0).address if known else "",
         unprotected=[each.address for each in found if not each.copies],
         missing=sum(each.waits for each in found),
         gaps=sum(sum(each.gaps.values()) for each in found),
         vanished=sum(each.missing for each in found),
         storages=[_storage_state(name, found) for name in storages],
         frozen=frozen,
-        next=_next(found, frozen),
+        next=_next(found, frozen, waiting),
     )
 
 
@@ -318,13 +337,12 @@ def _storage_state(name: str, found: Sequence[AccountStatus]) -> StorageState:
     )
 
 
-def _next(found: Sequence[AccountStatus], frozen: Mapping[str, str]) -> list[str]:
+def _next(found: Sequence[AccountStatus], frozen: Mapping[str, str], waiting: bool) -> list[str]:
     if not found:
         return ["backupd backup"]
-    commands = []
+    commands = ["backupd incidents"] if frozen or waiting else []
     if frozen:
         shut = [each.address for each in found if each.frozen] or [found[0].address]
-        commands.append("backupd incidents")
         commands.append(f"backupd restore --account {shlex.quote(shut[0])} --to TARGET --dry-run")
     if any(not each.copies or not all(copy.current for copy in each.copies) for each in found):
         commands.append("backupd snapshot")

@@ -17,8 +17,10 @@ from backupd.cli.output import Context, emit, printable, size, table
 from backupd.doctor import examine
 from backupd.errors import UserError
 from backupd.home import Home
+from backupd.metrics import mark_of
 from backupd.ports import Finding
-from backupd.status import AccountStatus, status_of
+from backupd.readiness import Readiness, answers, readiness, verdict
+from backupd.status import AccountStatus
 from backupd.status import in_words as age
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -45,11 +47,28 @@ def status(
     as_json: Json = False,
 ) -> int:
     """If cut off now: what would be lost, how old is the newest copy, what is wrong."""
-    app = _app(context)
-    found = [status_of(home, list(app.config.storage)) for home in app.homes(accounts or ())]
-    waiting = any(each.waiting for each in found)
-    emit({"accounts": found}, as_json, lambda out: _show_status(out, found))
-    return 3 if waiting else 0
+    found = readiness(_app(context), accounts or ())
+    emit(_status_payload(found), as_json, lambda out: _show_status(out, found))
+    if found.unreadable:
+        return 5
+    return 3 if found.now.missing else 0
+
+
+def _status_payload(found: Readiness) -> dict[str, Any]:
+    return {
+        "cut_off_now": found.now,
+        "verdict": verdict(found),
+        "accounts": found.accounts,
+        "cases": found.cases,
+        "removals": found.removals,
+        "warnings": found.warnings,
+        "service": found.service,
+        "unreadable": found.unreadable,
+        "marks": {
+            f"{each.source}/{each.address}": mark_of(each.source, each.address)
+            for each in found.accounts
+        },
+    }
 
 
 def doctor(context: typer.Context, as_json: Json = False) -> int:
@@ -166,42 +185,50 @@ def find(
 # -- rendering --------------------------------------------------------------------------------
 
 
-def _show_status(out: Console, found: list[AccountStatus]) -> None:
-    if not found:
-        out.print("No account is held yet: run `backupd backup`.")
-        return
+def _show_status(out: Console, found: Readiness) -> None:
+    """First the answers, then everybody."""
+    out.print("If you were cut off now")
+    for title, lines in answers(found):
+        for number, line in enumerate(lines):
+            out.print(printable(f"  {'' if number else title:<8} {line}"))
+    if found.accounts:
+        out.print()
+        _show_accounts(out, found.accounts)
+    for address, why in found.unreadable.items():
+        out.print(printable(f"error: {address}: {why}"))
+    for each in found.warnings:
+        out.print(printable(f"{each.level}: {each.subject}: {each.message}"))
+        out.print(printable(f"hint: {each.hint}"))
+
+
+def _show_accounts(out: Console, found: list[AccountStatus]) -> None:
     rows = [
         (
             each.address,
             str(sum(each.items.values())),
             size(each.size),
             age(each.oldest_sync),
+            age(each.worst),
             age(each.newest_copy),
-            str(sum(trouble.items for trouble in each.waiting)),
+            str(each.waits),
             "; ".join(each.problems) or "ok",
         )
         for each in found
     ]
-    columns = ("account", "items", "size", "synced", "snapshot", "waiting", "state")
-    out.print(table(columns, rows, right=(1, 2, 3, 4, 5)))
-    copies = [each.newest_copy for each in found if each.newest_copy is not None]
-    if copies:
-        out.print(f"\nCut off now, the vaults hold everything up to {age(max(copies))} ago.")
-    if len(copies) < len(found):
-        out.print(
-            f"\n{len(found) - len(copies)} accounts have NO snapshot: only the mirror here holds them."
-        )
+    columns = ("account", "items", "size", "synced", "safe up to", "snapshot", "waiting", "state")
+    out.print(table(columns, rows, right=(1, 2, 3, 4, 5, 6)))
+    for line in _troubles(found):
+        out.print(printable(line))
+
+
+def _troubles(found: list[AccountStatus]) -> Iterator[str]:
     for each in found:
         for trouble in each.waiting:
-            out.print(
-                printable(
-                    f"waiting: {each.address}: {trouble.items} with {trouble.reason}: {trouble.example}"
-                )
-            )
+            yield f"waiting: {each.address}: {trouble.items} with {trouble.reason}: {trouble.example}"
         for note, count in each.notes.items():
-            out.print(printable(f"noted: {each.address}: {count} with {note}"))
+            yield f"noted: {each.address}: {count} with {note}"
         for kind, count in each.gaps.items():
-            out.print(printable(f"not covered: {each.address}: {count} of kind {kind}"))
+            yield f"not covered: {each.address}: {count} of kind {kind}"
 
 
 def _show_finding(finding: Finding) -> None:
