@@ -243,11 +243,13 @@ class Login:
         return self._for_person(pending)
 
     def _redeem_refresh(self, form: Form) -> Answer:
-        """Each refresh token works once; the answer carries the next one."""
-        pending = self.refresh.pop(form.get("refresh_token", ""), None)
-        if pending is None:
+        """Each refresh token works once; the answer carries the next one. A refusal costs none."""
+        used = form.get("refresh_token", "")
+        if used not in self.refresh:
             raise _refused(50173, "invalid_grant", "The provided grant has expired or was revoked.")
-        return self._for_person(pending)
+        answer = self._for_person(self.refresh[used])
+        del self.refresh[used]
+        return answer
 
     # Tokens
 

@@ -1,0 +1,310 @@
+"""Every way to be cut off, and everything that only looks like one: the verdict, and how soon.
+
+One tenant of two people is backed up once. Then each scenario befalls it for half a simulated hour
+with a sync every five minutes, as the service does it, and service is restored. The clock is the
+test's own. Whatever happens, not one byte of the last good state may be gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from certificates import certificate
+from household import Household
+
+import sources
+from backupd.app import App
+from backupd.config import load
+from backupd.cutoff import FROZEN, Cause, State
+from backupd.demo.faults import Fault
+from backupd.demo.tenant import SimulatedTenant
+from backupd.model import Service
+
+AMELIA = "demo/amelia@harbourlight.example"
+TENANT = "demo"
+CYCLE = 5
+"""Minutes between two syncs: the default of [schedule]."""
+
+RECOVERED = 3
+"""Good syncs after which a scope is healthy: two thaw it, one more and nobody speaks of it."""
+
+MADE_BY_US = {"account.json", "README.txt"}
+"""Written anew with each snapshot; they hold times."""
+
+
+@dataclass
+class World:
+    """A household in simulated time."""
+
+    house: Household
+    now: float = 1_800_000_000.0
+    seen: dict[tuple[str, State], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.app = self.with_config(self.house.config)
+
+    @property
+    def tenant(self) -> SimulatedTenant:
+        return self.house.tenant
+
+    def with_config(self, path: Path) -> App:
+        return App(load(path), clock=lambda: self.now)
+
+    def live(self, minutes: int, cycle: int = CYCLE, only: str = "*") -> None:
+        """A sync every `cycle` minutes, and every minute what is due; note what was thought when.
+
+        The first sync is of everybody, the later ones of `only`.
+        """
+        for minute in range(minutes + 1):
+            if minute % cycle == 0:
+                self.app.backup([only] if minute else [])
+            self.app.watch(self.now)
+            for case in self.app.incidents.cases():
+                self.seen.setdefault((case.scope, case.state), minute)
+            self.now += 60
+
+    def heal(self) -> int:
+        """Give service back; how many cycles it takes until all is well again, four at most."""
+        self.tenant.restore_service()
+        self.tenant.faults.clear()
+        self.app = self.with_config(self.house.config)
+        for cycle in range(1, 5):
+            self.now += CYCLE * 60
+            self.app.backup()
+            if all(case.state is State.HEALTHY for case in self.app.incidents.cases()):
+                return cycle
+        return 99
+
+    def forget(self) -> None:
+        shutil.rmtree(self.app.incidents.folder, ignore_errors=True)
+        self.seen.clear()
+
+    def state(self, scope: str) -> State:
+        return self.app.incidents.case(scope).state
+
+    def thought(self) -> str:
+        """For people who read a failure."""
+        store = self.app.incidents
+        return "\n".join(
+            f"{case.scope} {case.state} {case.cause}: {each.rung} {each.cause} {each.code} {each.said}"
+            for case in store.cases()
+            for each in store.evidence(case.scope, 3)
+        )
+
+    def goods(self) -> dict[str, str]:
+        """Every file of the mirrors, and every pack and index of the vaults, with its bytes."""
+        found = {}
+        for path in self.house.folder.rglob("*"):
+            place = path.relative_to(self.house.folder).as_posix()
+            kept = "/mirror/" in place and path.name not in MADE_BY_US
+            if path.is_file() and (kept or "/data/" in place or "/index/" in place):
+                found[place] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return found
+
+    def snapshots(self) -> int:
+        return len(list(self.house.folder.glob("vaults/*/*/snapshots/*")))
+
+
+@pytest.fixture(scope="module")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    if shutil.which("restic") is None:
+        pytest.skip("restic is not installed")
+    services = [Service.MAIL, Service.FILES]
+    with SimulatedTenant(7, people=2, messages=4, extras=False, oddities=False) as tenant:
+        tenant.cutoffs.stage_seconds = 1.0
+        folder = tmp_path_factory.mktemp("house")
+        world = World(Household(folder, tenant, services=list(services)))
+        assert world.app.backup().exit_code == 0
+        yield world
+
+
+@pytest.fixture
+def world(settled: World) -> Iterator[World]:
+    """The same world for every test: nothing of it is lost, and it heals when service is back."""
+    before, snapshots = settled.goods(), settled.snapshots()
+    yield settled
+    cycles, thought, after = settled.heal(), settled.thought(), settled.goods()
+    settled.forget()
+    gone = {place for place, digest in before.items() if after.get(place) != digest}
+    assert not gone, "the last good state must stay as it was, byte for byte"
+    assert settled.snapshots() >= snapshots
+    assert cycles <= RECOVERED, f"all is well again soon after service is\n{thought}"
+
+
+GRAVE = [
+    ("tenant_deleted", TENANT, Cause.TENANT),
+    ("tenant_fraud_block", TENANT, Cause.TENANT),
+    ("subscription_lapsed", TENANT, Cause.TENANT),
+    ("app_deleted", TENANT, Cause.APP),
+    ("app_disabled_two_stage", TENANT, Cause.APP),
+    ("user_deleted", AMELIA, Cause.ACCOUNT),
+    ("licence_removed", AMELIA, Cause.LICENCE),
+    ("onedrive_locked", AMELIA, Cause.LICENCE),
+    ("msa_suspended", AMELIA, Cause.ACCOUNT),
+]
+
+
+@pytest.mark.parametrize(("scenario", "scope", "cause"), GRAVE)
+def test_a_cut_off_is_suspected_with_the_first_sync_and_confirmed_in_half_an_hour(
+    world: World, scenario: str, scope: str, cause: Cause
+) -> None:
+    world.tenant.cut_off(scenario)
+    world.live(30, only="amelia@*")
+    case = world.app.incidents.case(scope)
+    assert (case.state, case.cause) == (State.CONFIRMED, cause), world.thought()
+    assert world.seen[scope, State.SUSPECTED] == 0, "the ladder answers in the same cycle"
+    assert world.seen[scope, State.CONFIRMED] <= 30
+    assert case.facts["pinned"] == "yes"
+    frozen = {each.scope for each in world.app.incidents.cases() if each.frozen}
+    assert frozen == {scope}, "nobody else is accused"
+    _asked_from_the_bottom(world, scope)
+    print(f"{scenario:<24} {scope:<32} {cause:<9} 0, {world.seen[scope, State.CONFIRMED]} min")
+
+
+INNOCENT = [
+    ("secret_expired", TENANT, State.DEGRADED, Cause.CREDENTIAL),
+    ("consent_revoked", TENANT, State.DEGRADED, Cause.CONSENT),
+    ("access_policy", AMELIA, State.DEGRADED, Cause.CONSENT),
+    ("user_disabled", AMELIA, State.HEALTHY, Cause.NONE),
+    ("cae_revoked", TENANT, State.HEALTHY, Cause.NONE),
+    ("mailbox_full", AMELIA, State.HEALTHY, Cause.NONE),
+    ("regional_outage", TENANT, State.DEGRADED, Cause.TRANSIENT),
+    ("imap_auth_failed", AMELIA, State.HEALTHY, Cause.NONE),
+    ("spo_app_block", AMELIA, State.DEGRADED, Cause.TRANSIENT),
+]
+
+
+@pytest.mark.parametrize(("scenario", "scope", "state", "cause"), INNOCENT)
+def test_what_is_no_cut_off_never_freezes(
+    world: World, scenario: str, scope: str, state: State, cause: Cause
+) -> None:
+    world.tenant.cut_off(scenario)
+    world.live(20, only="amelia@*")
+    _not_frozen(world)
+    case = world.app.incidents.case(scope)
+    assert (case.state, case.cause) == (state, cause), world.thought()
+    assert cause is Cause.NONE or not _never(world, scope)
+    print(f"{scenario:<24} {scope:<32} {cause or 'none':<9} {state}")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "cause"), [("cert_removed", Cause.CREDENTIAL), ("clock_skew", Cause.CLIENT)]
+)
+def test_a_certificate_that_is_refused_and_a_wrong_clock_are_ours_to_repair(
+    world: World, tmp_path: Path, scenario: str, cause: Cause
+) -> None:
+    cert, key, pem = certificate(tmp_path)
+    world.tenant.register_certificate(pem)
+    world.app = world.with_config(_changed(world, tmp_path, _by_certificate(world, cert, key)))
+    assert world.app.backup().exit_code == 0
+    world.tenant.cut_off(scenario)
+    world.live(20)
+    _not_frozen(world)
+    assert world.app.incidents.case(TENANT).cause is cause
+    print(f"{scenario:<24} {TENANT:<32} {cause:<9} {world.state(TENANT)}")
+
+
+def test_a_person_who_signed_in_and_is_disabled_is_cut_off(world: World, tmp_path: Path) -> None:
+    secret = f'client_secret_file = "{world.house.folder}/client_secret"'
+    changes = {secret: 'auth = "device-code"', 'accounts = ["*"]': 'accounts = ["amelia@*"]'}
+    world.app = world.with_config(_changed(world, tmp_path, changes))
+    world.tenant.switches.device_code_interval = 0
+    world.tenant.sign_in_as("amelia")
+    source = sources.connect(world.app.config.sources["demo"])
+    source._client.tokens._grant._prompt = lambda _: None  # the person at the terminal
+    assert len(list(source.accounts())) == 1
+    source.close()
+    world.tenant.cut_off("user_disabled", "amelia")
+    world.live(30)
+    case = world.app.incidents.case(TENANT)
+    assert (case.state, case.cause) == (State.CONFIRMED, Cause.ACCOUNT), world.thought()
+    print(f"{'user_disabled, delegated':<24} {TENANT:<32} {case.cause:<9} suspected {world.seen[TENANT, State.SUSPECTED]}")  # fmt: skip
+
+
+def test_throttling_for_six_hours_is_patience_and_nothing_else(world: World) -> None:
+    world.tenant.faults.add(Fault("throttle", "users/*/mailFolders*", retry_after=-1))
+    world.live(6 * 60, cycle=60, only="amelia@*")
+    _not_frozen(world)
+    assert world.state(AMELIA) is State.HEALTHY, world.thought()
+
+
+def test_a_provider_out_of_reach_is_an_outage(world: World, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    base = world.tenant.graph_url.rpartition("/")[0]
+    world.app = world.with_config(_changed(world, tmp_path, {base: f"http://127.0.0.1:{port}"}))
+    world.live(30)
+    _not_frozen(world)
+    case = world.app.incidents.case(TENANT)
+    assert (case.state, case.cause) == (State.DEGRADED, Cause.TRANSIENT), world.thought()
+    assert world.seen[TENANT, State.DEGRADED] == 2 * CYCLE, "the third failure in a row is told"
+
+
+def test_probes_go_on_at_growing_distances(world: World) -> None:
+    world.tenant.cut_off("tenant_deleted")
+    world.live(0)
+    climbed = []
+    for minute in range(1, 120):
+        if world.app.watch(world.now):
+            climbed.append(minute)
+        world.now += 60
+    assert [later - sooner for sooner, later in zip([0, *climbed], climbed, strict=False)] == [
+        1, 2, 5, 15, 30, 60
+    ]  # fmt: skip
+    assert world.state(TENANT) is State.CONFIRMED, "they confirm it alone when no sync runs"
+
+
+def test_early_warnings_come_before_the_cut_off(world: World, tmp_path: Path) -> None:
+    assert not list(world.app.warnings())
+    world.tenant.state.sku_status = "Warning"
+    world.tenant.cut_off("user_disabled", "amelia")
+    told = {finding.subject: finding.message for finding in world.app.warnings()}
+    assert "30 days" in told["[sources.demo] subscription O365_BUSINESS_ESSENTIALS"]
+    assert "blocked" in told["[sources.demo] amelia@harbourlight.example"]
+    cert, key, pem = certificate(tmp_path, days=5)
+    world.tenant.register_certificate(pem)
+    app = world.with_config(_changed(world, tmp_path, _by_certificate(world, cert, key)))
+    told = {finding.subject: finding for finding in app.warnings()}
+    assert told["[sources.demo] certificate"].level == "error"
+
+
+def _by_certificate(world: World, cert: Path, key: Path) -> dict[str, str]:
+    secret = f'client_secret_file = "{world.house.folder}/client_secret"'
+    return {secret: f'certificate_file = "{cert}"\nkey_file = "{key}"'}
+
+
+def _asked_from_the_bottom(world: World, scope: str) -> None:
+    told = world.app.incidents.evidence(scope)
+    rungs = {each.rung for each in told}
+    if scope == TENANT:
+        assert "openid" in rungs
+        return
+    assert {"openid", "token", "organization", "skus", "user"} <= rungs
+    peers = [each for each in told if each.rung == "peer"]
+    assert peers, "a second account is asked before anybody is blamed"
+    assert all(each.cause is Cause.NONE and "jean-baptiste" in each.said for each in peers)
+
+
+def _not_frozen(world: World) -> None:
+    assert not [scope for scope, state in world.seen if state in FROZEN], world.thought()
+
+
+def _never(world: World, scope: str) -> bool:
+    return not any(each == scope for each, _ in world.seen)
+
+
+def _changed(world: World, folder: Path, changes: dict[str, str]) -> Path:
+    """The household's configuration with other words in it."""
+    text = world.house.config.read_text()
+    for was, now in changes.items():
+        assert was in text
+        text = text.replace(was, now)
+    path = folder / "config.toml"
+    path.write_text(text)
+    return path
