@@ -35,7 +35,8 @@ class Adoption:
         """
         if row.service not in self._source.recognises or not items:
             return {}
-        versions = {item.id: self._source.version(row.service, item.facts) for item in items}
+        named = {item.id: self._source.version(row.service, item.facts) for item in items}
+        versions = {item: version for item, version in named.items() if version}
         held = self._catalog.items_by_version(row.service, sorted(set(versions.values())))
         free: dict[str, list[ItemRow]] = defaultdict(list)
         for each in self._left(row, held, taken):

@@ -79,6 +79,7 @@ class Batch:
         if isinstance(answer, Failed):
             self.failures.append(answer)
             return
+        answer.draft.close()  # hundreds of open files for each account are more than a process may have
         work.fetched = answer
         self.works.append(work)
         self.size += answer.draft.size

@@ -35,6 +35,10 @@ class Draft(Protocol):
         """Drop what was written and begin again."""
         ...
 
+    def close(self) -> None:
+        """All bytes are written: release the open file. Safe to call twice."""
+        ...
+
     def discard(self) -> None:
         """Remove the file; safe to call twice."""
         ...

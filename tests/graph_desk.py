@@ -33,6 +33,9 @@ class MemoryDraft:
     def restart(self) -> None:
         self.data.clear()
 
+    def close(self) -> None:
+        pass
+
     def discard(self) -> None:
         self.discarded = True
 

@@ -119,6 +119,7 @@ def kept(tree: Path) -> Counter[tuple[str, str]]:
 @contextmanager
 def client(server: Server, user: str = "u1") -> Iterator[imaplib.IMAP4]:
     connection = imaplib.IMAP4(server.host, server.imap)
+    connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.login(user, server.password)
     try:
         yield connection

@@ -188,6 +188,9 @@ class _Base64Draft:
         """Begin the whole message again."""
         raise _StartOver
 
+    def close(self) -> None:
+        """The draft below is not ours to close."""
+
     def discard(self) -> None:
         """The draft below is not ours to remove."""
 

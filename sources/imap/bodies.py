@@ -31,7 +31,7 @@ AHEAD = 2
 """Requests on their way at once on a connection."""
 HANDFUL = 16
 """Messages that are handed over at once: a thread that waits for another costs more than a message."""
-WAITING = 8
+WAITING = 20
 """Handfuls that may wait for whoever takes them."""
 TRIES = 3
 HOPELESS = 3
@@ -183,6 +183,7 @@ class Reader:
         if owner is None:  # sent twice, or never asked for
             sink.draft.discard()
             return
+        sink.draft.close()
         item = owner.waiting.pop(message.uid)
         self._hopeless = 0
         note = SIZE_DIFFERS if message.size and message.size != sink.draft.size else ""
