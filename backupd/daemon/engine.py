@@ -81,6 +81,7 @@ class Engine:
         self.app, self.history, self.bulletin = app, history, bulletin
         self.wards: dict[str, Ward] = {}
         self.cases: dict[str, Case] = {}
+        self.alarmed = False
         self.disk_low = False
         self.stuck_after = STUCK
         self._stop, self._pause = threading.Event(), threading.Event()
@@ -112,6 +113,8 @@ class Engine:
                 self.take_in(account)
             again = max(self.app.config.schedule.sync, 1.0)
             self._every(again, partial(rounds.discover, self, name), f"discover:{name}", "rounds")
+        self.cases = {case.scope: case for case in self.app.incidents.cases()}
+        self._every(rounds.SOON, partial(rounds.after_failures, self), "cases", "rounds")
         self._every(rounds.MINUTE, partial(rounds.minute, self), "minute", "rounds")
         self._scheduler.start()
 
@@ -275,6 +278,7 @@ class Engine:
             new=new,
         )
         run = self.history.ended(ward.scope, verb, run)
+        self.alarmed = self.alarmed or not run.ok
         _log(ward.mark, verb, run, gravest)
         facts = {"verb": verb, "seconds": seconds, "ok": run.ok, "code": run.code, "new": new}
         account = ward.account

@@ -79,6 +79,7 @@ def evacuate(app: App, patterns: Sequence[str] = (), told: Told | None = None) -
     matches.
     """
     result = Evacuated()
+    app.config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (
         exclusive(lock_of(app.config.state_dir), "an evacuation"),
         ExitStack() as connections,

@@ -42,7 +42,7 @@ class Event:
 class Listener(Protocol):
     """Is told every event, in the thread it happened in: be quick, or hand it to a thread of your own."""
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event, /) -> None:
         """One event. What is raised is logged and goes no further."""
         ...
 

@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 
 from backupd.app import Outcome
+from backupd.cutoff import Case
 from backupd.daemon.attention import Attended, Stopping
 from backupd.daemon.engine import Engine
 from backupd.daemon.evacuation import held
@@ -18,7 +19,7 @@ __all__ = ["discover", "held", "minute"]
 
 log = logging.getLogger(__name__)
 
-MINUTE = 60.0
+MINUTE, SOON = 60.0, 5.0
 LEAST_FREE, LEAST_SHARE = 1 << 30, 0.05
 """The disk of the mirrors is low below a GiB, or below a twentieth of it if that is less than 20 GiB."""
 ENOUGH = 20 << 30
@@ -70,17 +71,25 @@ def minute(engine: Engine) -> None:
         return
     with engine.attention("watch", "-"):
         engine.app.watch(time.time())
-    _compare_cases(engine)
+    engine.alarmed = True  # the next look at the cases is seconds away, in one thread at a time
     _look_at_disk(engine)
     engine.bulletin.tell("minute", accounts=len(engine.wards), working=engine.working)
 
 
+def after_failures(engine: Engine) -> None:
+    """Something happened since the last look that may have changed what is thought of an account."""
+    if engine.alarmed:
+        engine.alarmed = False
+        _compare_cases(engine)
+
+
 def _compare_cases(engine: Engine) -> None:
     """Whoever changed a case, this process or another: those who listen are told."""
+    before_all, engine.cases = engine.cases, {}
     for case in engine.app.incidents.cases():
-        before = engine.cases.get(case.scope)
         engine.cases[case.scope] = case
-        if before is None or (before.state, before.released) == (case.state, case.released):
+        before = before_all.get(case.scope) or Case(case.scope)
+        if (before.state, before.released) == (case.state, case.released):
             continue
         source, _, address = case.scope.partition("/")
         mark = mark_of(source, address) if address else source

@@ -7,13 +7,15 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from backupd import __version__, config
 from backupd.app import App
+from backupd.bell import Bell
 from backupd.daemon import logs
 from backupd.daemon.engine import Engine
 from backupd.daemon.events import Bulletin, Listener
@@ -26,16 +28,25 @@ log = logging.getLogger(__name__)
 
 TICK = 1.0
 """Seconds between two looks at everything."""
-STOP_WITHIN = 18.0
-"""Seconds that jobs get to reach a safe point; two more are for leaving."""
+STOP_WITHIN, LEAVE_WITHIN = 15.0, 19.0
+"""Seconds that jobs get to reach a safe point, and that everything gets to end."""
+RELOAD_WITHIN = 5.0
+"""Seconds that those who listen to the old configuration get to tell what they still know."""
 STATUS_EVERY = 5.0
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
-Subscribe = Callable[[App], list[Listener]]
-"""Makes the listeners of a configuration."""
+Subscribe = Callable[[App, ExitStack], list[Listener]]
+"""Makes the listeners of a configuration; what they need closed at the end goes onto the stack."""
 
 
-def serve(path: Path, *, debug: bool = False, subscribe: Subscribe | None = None) -> int:
+def listeners(app: App, closing: ExitStack) -> list[Listener]:
+    """Whoever listens in a real service: the bell."""
+    bell = Bell(app)
+    closing.callback(bell.close)
+    return [bell.listen]
+
+
+def serve(path: Path, *, debug: bool = False, subscribe: Subscribe = listeners) -> int:
     """Run until SIGTERM or SIGINT; the exit code.
 
     Raises ConfigError or UserError when it cannot begin: nothing was started then.
@@ -43,7 +54,7 @@ def serve(path: Path, *, debug: bool = False, subscribe: Subscribe | None = None
     logs.begin(debug=debug)
     app = prepared(path)
     with _signals() as heard, exclusive(app.config.state_dir / "service.lock", "the service"):
-        service = Service(path, app, subscribe or (lambda _: []))
+        service = Service(path, app, subscribe)
         if not service.run(heard):
             sys.stderr.flush()
             os._exit(0)  # a thread that waits for somebody else's answer must not hold us up
@@ -78,6 +89,7 @@ class Service:
         self._path = path
         self._subscribe = subscribe
         self._history = History(app.config.state_dir / "service.json")
+        self._listening = ExitStack()
         self._engine = self._begun(app)
         self._told = ""
         self._told_at = 0.0
@@ -99,7 +111,7 @@ class Service:
             self._tell_status()
 
     def _begun(self, app: App) -> Engine:
-        bulletin = Bulletin(self._subscribe(app))
+        bulletin = Bulletin(self._subscribe(app, self._listening))
         engine = Engine(app, self._history, bulletin)
         engine.start()
         log.info(
@@ -127,6 +139,7 @@ class Service:
         else:
             if not self._engine.stop(STOP_WITHIN):
                 log.warning("some jobs of the old configuration are still ending")
+            self._stop_listening(RELOAD_WITHIN)
             self._engine = self._begun(app)
             self._history.forget(set(self._engine.wards))
             log.info("reloaded")
@@ -136,13 +149,21 @@ class Service:
         notify(STOPPING=1, STATUS="stopping at the next safe point")
         log.info("stopping")
         self._engine.bulletin.tell("stopping", accounts=len(self._engine.wards))
+        until = time.monotonic() + LEAVE_WITHIN
         clean = self._engine.stop(STOP_WITHIN)
+        self._stop_listening(max(1.0, until - time.monotonic()))
         self._history.stopped()
         if clean:
             log.info("stopped")
         else:
             log.warning("leaving %d jobs unfinished; the next start goes on", self._engine.working)
         return clean
+
+    def _stop_listening(self, seconds: float) -> None:
+        """Let those who listen tell what is still to be told, for a while."""
+        closer = threading.Thread(target=self._listening.pop_all().close, name="quiet", daemon=True)
+        closer.start()
+        closer.join(seconds)
 
     def _save(self) -> None:
         try:
