@@ -88,8 +88,10 @@ def pin_account(home: Home, vaults: Sequence[Vault]) -> dict[str, BackupdError]:
             except BackupdError as error:
                 failed[vault.storage] = error
                 continue
+            # restic before 0.17 names a new snapshot by the first 8 characters of its id
+            now = next((new for old, new in renamed.items() if last and old.startswith(last)), last)
             with catalog.transaction():
-                catalog.put(f"snapshot:{vault.storage}:id", renamed.get(last, last))
+                catalog.put(f"snapshot:{vault.storage}:id", now)
     return failed
 
 
