@@ -9,11 +9,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from datetime import UTC
 
-from backupd.errors import ItemGone, ItemUnreadable, TransientError
+from backupd.errors import BackupdError, ItemGone, ItemUnreadable, TransientError
 from backupd.imap import lister
 from backupd.imap.reader import Message, ask_bodies, read_bodies
 from backupd.imap.session import Session
@@ -263,19 +263,24 @@ def _learnt(message: Message[Sink]) -> Facts:
 
 
 class Fetch:
-    """Fetches the items of one folder over several connections."""
+    """Fetches the items of one folder over several connections.
+
+    Only the first must be taken by the server; `unwelcome` says afterwards that another one was refused.
+    """
 
     def __init__(self, lanes: list[Lane], raw: bytes, validity: int, landing: Landing) -> None:
         self._lanes, self._raw, self._validity, self._landing = lanes, raw, validity, landing
         self._answers: queue.Queue[list[Reply] | BaseException | None] = queue.Queue(WAITING)
         self._over = threading.Event()
+        self.unwelcome = False
 
     def run(self, items: Iterable[Item]) -> Iterator[Reply]:
         """Each item is answered once. Raises lanes.Refused and whatever ends the whole fetch."""
         supply = Supply(iter(items), self._validity)
+        few = isinstance(items, Sized) and len(items) <= CHUNK
         threads = [
             threading.Thread(target=self._work, args=(lane, supply), name="imap", daemon=True)
-            for lane in self._lanes
+            for lane in (self._lanes[:1] if few else self._lanes)
         ]
         for thread in threads:
             thread.start()
@@ -309,10 +314,22 @@ class Fetch:
     def _work(self, lane: Lane, supply: Supply) -> None:
         end: BaseException | None = None
         try:
-            Reader(lane, self._raw, supply, self._landing, self._put).run()
+            if self._welcome(lane):
+                Reader(lane, self._raw, supply, self._landing, self._put).run()
         except BaseException as error:  # noqa: BLE001 - it is raised again where the items are taken
             end = error
         self._put(end)
+
+    def _welcome(self, lane: Lane) -> bool:
+        """Whether a connection can help; servers limit how many there may be."""
+        if lane is self._lanes[0]:
+            return True
+        try:
+            lane.session()
+        except BackupdError:
+            self.unwelcome = True
+            return False
+        return True
 
     def _put(self, answer: list[Reply] | BaseException | None) -> bool:
         while not self._over.is_set():

@@ -27,7 +27,7 @@ class TooMany(Exception):
 
 
 class Listing:
-    """Follows one folder. `reached` is afterwards the numbering and the first UID that was not seen.
+    """Follows one folder. `lane` may be another one for each page; `reached` is afterwards the numbering and the first UID that was not seen.
 
     Args:
         fresh: what the folder said of itself when it was listed still holds: where that says that nothing happened,
@@ -35,7 +35,7 @@ class Listing:
     """
 
     def __init__(self, lane: Lane, folder: Folder, collection: str, *, fresh: bool = False) -> None:
-        self._lane, self._folder, self._collection, self._fresh = lane, folder, collection, fresh
+        self.lane, self._folder, self._collection, self._fresh = lane, folder, collection, fresh
         self._blocks = Blocks()
         self._listed: list[int] = []
         self.reached = (0, 0)
@@ -74,9 +74,9 @@ class Listing:
 
         def work(session: Session) -> tuple[Session, Selected]:
             del session
-            return self._lane.examine(self._folder.raw, anew=True)
+            return self.lane.examine(self._folder.raw, anew=True)
 
-        return self._lane.ask(work)
+        return self.lane.ask(work)
 
     def _outdated(self, past: Cursor, opened: Selected) -> bool:
         """A cursor of another server, or of another way to follow this one."""
@@ -95,7 +95,7 @@ class Listing:
         return opened.modseq > 0
 
     def _tells_vanished(self, opened: Selected) -> bool:
-        return opened.modseq > 0 and self._lane.session().can("QRESYNC")
+        return opened.modseq > 0 and self.lane.session().can("QRESYNC")
 
     # -- everything ---------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class Listing:
         return Gone(facts.id_of(self._collection, self._validity, uid))
 
     def _ask(self, work: Callable[[Session], T]) -> T:
-        return self._lane.ask(work, self._folder.raw, self._validity)
+        return self.lane.ask(work, self._folder.raw, self._validity)
 
 
 def _grown(past: Cursor, opened: Selected) -> bool:

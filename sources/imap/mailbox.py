@@ -23,6 +23,7 @@ class Mailboxes:
     def __init__(self, section: Imap, prompt: Prompt | None) -> None:
         self._section = section
         self._lanes = Lanes()
+        self._modest: set[str] = set()
         self._tokens: Tokens | None = None
         if section.auth == "xoauth2":
             from sources.imap.tokens import Tokens  # noqa: PLC0415 - only who uses it pays for it
@@ -48,11 +49,14 @@ class Mailboxes:
 
     @contextmanager
     def lanes(self, account: Account) -> Iterator[list[Lane]]:
-        """As many as the configuration allows."""
+        """As many as the configuration and the server allow."""
+        wanted = 1 if account.id in self._modest else self._section.connections
         with ExitStack() as stack:
-            yield [
-                stack.enter_context(self.lane(account)) for _ in range(self._section.connections)
-            ]
+            yield [stack.enter_context(self.lane(account)) for _ in range(wanted)]
+
+    def only_one(self, account: Account) -> None:
+        """The server takes no second connection to this mailbox: do not knock again."""
+        self._modest.add(account.id)
 
     def close(self) -> None:
         """End what is open."""

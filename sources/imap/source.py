@@ -59,12 +59,21 @@ class ImapSource:
         if collection.id.startswith("p:"):
             yield Page((), NOTHING, restart=cursor is None, last=True)
             return
-        with self._mailboxes.lane(account) as lane, self._opening(account, lane, collection.id):
-            folder = self._folder(account, lane, collection.id)
-            listing = Listing(lane, folder, collection.id, fresh=self._once(account, collection))
-            yield from listing.pages(cursor)
-            with self._lock:
-                self._reached.setdefault(account.id, {})[collection.id] = listing.reached
+        pages, listing = iter(()), None  # type: Iterator[Page], Listing | None
+        while True:  # between two pages the connection is free for fetching
+            with self._mailboxes.lane(account) as lane, self._opening(account, lane, collection.id):
+                if listing is None:
+                    folder = self._folder(account, lane, collection.id)
+                    fresh = self._once(account, collection)
+                    listing = Listing(lane, folder, collection.id, fresh=fresh)
+                    pages = listing.pages(cursor)
+                listing.lane = lane
+                page = next(pages, None)
+            if page is None:
+                break
+            yield page
+        with self._lock:
+            self._reached.setdefault(account.id, {})[collection.id] = listing.reached
 
     def keys(self, account: Account, service: Service, ids: Sequence[str]) -> Mapping[str, str]:
         """Each id stands for itself; what moves is recognised by its content."""
@@ -88,7 +97,10 @@ class ImapSource:
         with self._mailboxes.lanes(account) as lanes, self._opening(account, lanes[0], collection.id):  # fmt: skip
             folder = self._folder(account, lanes[0], collection.id)
             opened = lanes[0].ask(lambda _: lanes[0].examine(folder.raw)[1])
-            yield from Fetch(lanes, folder.raw, opened.validity, landing).run(items)
+            fetch = Fetch(lanes, folder.raw, opened.validity, landing)
+            yield from fetch.run(items)
+            if fetch.unwelcome:
+                self._mailboxes.only_one(account)
 
     def locate(
         self, account: Account, service: Service, held: Mapping[str, Item]

@@ -192,6 +192,35 @@ class TestChanges:
         assert house.mirrored() == truth(server, user)
         assert {line["key"] for line in index_lines(house.home().mirror_path)} == keys
 
+    @pytest.mark.parametrize("capability", ["", "IMAP4rev1", "IMAP4rev1 CONDSTORE ENABLE ESEARCH"])
+    def test_messages_moved_in_either_direction_are_moved_in_the_mirror(
+        self, capability: str, tmp_path: Path
+    ) -> None:
+        with dovecot(capability=capability) as server:
+            fill(server, "INBOX", [letter(n) for n in range(100)])
+            fill(server, "Archive", [letter(1000 + n) for n in range(100)])
+            house = House(tmp_path, server)
+            assert fetched(house.sync()) == 200
+            with client(server) as other:
+                other.select("INBOX")
+                other.copy("1:80", "Archive")
+                other.store("1:80", "+FLAGS", r"(\Deleted)")
+                other.expunge()
+                other.create("Zoo")
+                other.select("Archive")
+                other.copy("1:50", "Zoo")
+                other.copy("51:90", "INBOX")
+                other.store("1:90", "+FLAGS", r"(\Deleted)")
+                other.expunge()
+
+            run = house.sync()
+
+            assert fetched(run) == 0
+            assert run.outcomes[0].sync is not None
+            assert run.outcomes[0].sync.tallies[MAIL].moved == 170
+            assert house.mirrored() == truth(server)
+            assert run.exit_code == 0, "the guard takes a move for a deletion"
+
 
 def renumber(server: Server, user: str, folder: str) -> None:
     """Give every message of a folder a new number under a new UIDVALIDITY, with the old dates."""
@@ -236,6 +265,16 @@ class TestTrouble:
         house = House(tmp_path, dove, user="broken")
         assert house.mirrored() == truth(dove, "broken")
         assert not list((house.home().folder / "drafts").iterdir())
+
+    def test_a_server_that_allows_one_connection_is_enough(self, tmp_path: Path) -> None:
+        with dovecot() as own:
+            config = own.folder / "dovecot.conf"
+            config.write_text(config.read_text().replace("userip_connections = 50", "userip_connections = 1"))  # fmt: skip
+            fill(own, "INBOX", [letter(n) for n in range(250)], "modest")
+            own.restart()
+            house = House(tmp_path, own, user="modest")
+            assert fetched(house.sync()) == 250
+            assert house.mirrored() == truth(own, "modest")
 
     def test_a_server_that_restarts_is_waited_for(self, tmp_path: Path) -> None:
         with dovecot() as own:
