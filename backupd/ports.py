@@ -179,6 +179,8 @@ class Probing(Protocol):
     time-boxed, none of them changes anything.
     """
 
+    name: str
+
     def probe(self, account: Account | None) -> Iterator[Evidence]:
         """One answer a rung: of the whole source for None, else of the account alone.
 

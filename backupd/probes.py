@@ -7,7 +7,7 @@ finds is one verdict about one scope, with every answer it was given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from backupd.cutoff import GRAVE, Cause, Evidence
@@ -33,8 +33,13 @@ class Verdict:
     answers: tuple[Evidence, ...] = field(default=())
 
 
-def climb(source: Probing, account: Account | None, peer: Account | None = None) -> Verdict | None:
-    """Ask from the bottom; None when the source had no answer to anything.
+def climb(
+    source: Probing,
+    account: Account | None,
+    peer: Account | None,
+    lowest: Sequence[Evidence],
+) -> Verdict | None:
+    """Ask on from the lowest rungs; None when the source had no answer to anything.
 
     It is the source's case when its own rungs are grave and a second account, if there is one to
     ask, does no better; else the account's. Where the lowest rungs say that the fault is ours or
@@ -43,8 +48,8 @@ def climb(source: Probing, account: Account | None, peer: Account | None = None)
     Args:
         account: the one that was refused; None when accounts could not even be listed.
         peer: another account of the source.
+        lowest: what `source.probe(None)` answered.
     """
-    lowest = list(source.probe(None))
     worst = _deciding(lowest)
     if account is None or (worst and worst.cause is not Cause.NONE and worst.cause not in GRAVE):
         return Verdict(None, worst, tuple(lowest)) if worst else None

@@ -11,11 +11,12 @@ sync began. So what is frozen thaws when syncs work again, and by nothing less b
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backupd.cutoff import FROZEN, GRAVE, Case, Cause, Evidence, State, cause_of
@@ -36,6 +37,9 @@ BACKOFF = (60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0)
 AT_ONCE = 20
 """Ladders that one watch climbs at most; those that have waited longest come first."""
 
+SHARED = 30.0
+"""Seconds for which ladders of one source share what its own rungs answered."""
+
 PINNING = 4
 """Vaults that are tagged at the same time."""
 
@@ -54,6 +58,10 @@ class Vigil:
     connect: Callable[[str], AbstractContextManager[Source]]
     vaults: Callable[[Home], Sequence[Vault]]
     clock: Callable[[], float] = time.time
+    _asking: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _answers: dict[str, tuple[float, Sequence[Evidence]]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def incidents(self) -> Incidents:
@@ -140,7 +148,8 @@ class Vigil:
             if isinstance(error, GuardTripped)
         }
         if not stopped:
-            if not result.errors and self.incidents.removal(account.source, account.address):
+            waiting = self.incidents.removal(account.source, account.address)
+            if waiting and not waiting.used and not result.errors:
                 self.incidents.settled(account.source, account.address)
             return
         counts = {service: error.vanished for service, error in sorted(stopped.items())}
@@ -191,9 +200,10 @@ class Vigil:
     def _climb(self, source: Source, account: Account | None) -> None:
         if not isinstance(source, Probing):
             return
-        verdict = climb(source, account, self._peer(account) if account else None)
-        if verdict is None:
-            return
+        lowest, fresh = self._lowest(source)
+        verdict = climb(source, account, self._peer(account) if account else None, lowest)
+        if verdict is None or (verdict.about is None and not fresh):
+            return  # nothing was said, or it was heard already
         scope = scope_of(source.name, verdict.about.address if verdict.about else "")
         now = self.clock()
         others = [replace(each, when=now) for each in verdict.answers if each != verdict.deciding]
@@ -202,6 +212,20 @@ class Vigil:
             self.incidents.note(scope, [*others, deciding])
             return
         self._hear(scope, [deciding, *others])
+
+    def _lowest(self, source: Probing) -> tuple[Sequence[Evidence], bool]:
+        """The rungs of the whole source, and whether they were asked for just now.
+
+        A thousand accounts that fail at once ask the same: they share the answers.
+        """
+        with self._asking:
+            now = self.clock()
+            when, answers = self._answers.get(source.name, (0.0, ()))
+            if 0 <= now - when < SHARED:
+                return answers, False
+            answers = tuple(source.probe(None))
+            self._answers[source.name] = (now, answers)
+            return answers, True
 
     def _peer(self, account: Account) -> Account | None:
         """Another account of the same source, rather one that nothing is the matter with."""
