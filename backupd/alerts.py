@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,14 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 20.0
 """Seconds that all channels together have; a channel that needs longer counts as one that failed."""
+SLOW_PATIENCE = 2.0
+"""Seconds that a channel has which did not answer the last time, when the others are done."""
 PING_PATIENCE = 10.0
 CLAIM = 120.0
 """Seconds for which a message that somebody began to send is left to them."""
 KEPT = 60 * 86_400.0
 """Seconds for which it is remembered that something was told."""
+LATE = "no answer in time"
 SUBJECT, BODY = 200, 20_000
 """Characters of a message, at most."""
 
@@ -112,6 +115,7 @@ class Alerts:
         self._section = section
         self._patience = patience
         self._clock = clock
+        self._slow: set[str] = set()
 
     def channels(self) -> list[Channel]:
         """The channels as they are configured now; none, with a line in the log, if unreadable."""
@@ -129,7 +133,8 @@ class Alerts:
         found = self.channels()
         if not found or not self._claim(message.matter):
             return False
-        answers = send(found, message, self._patience)
+        answers = send(found, message, self._patience, self._slow)
+        self._slow = {each.channel for each in answers if each.why == LATE}
         taken = any(each.taken for each in answers)
         for each in answers:
             if not each.taken:
@@ -171,7 +176,7 @@ class Alerts:
         try:
             why = answer.get(timeout=PING_PATIENCE)
         except queue.Empty:
-            why = "no answer in time"
+            why = LATE
         if why:
             log.warning("ping_url: %s", why)
         return not why
@@ -214,21 +219,32 @@ def _recent(entry: dict[str, Any], now: float) -> bool:
     return now - newest < KEPT
 
 
-def send(to: Sequence[Channel], message: Message, patience: float = PATIENCE) -> list[Taken]:
-    """Hand a message to every channel at once; what each said, in their order, in `patience` seconds."""
+def send(
+    to: Sequence[Channel],
+    message: Message,
+    patience: float = PATIENCE,
+    slow: Collection[str] = (),
+) -> list[Taken]:
+    """Hand a message to every channel at once; what each said, in their order.
+
+    Args:
+        patience: seconds that all of them have together.
+        slow: labels of channels that did not answer lately: nobody waits long for them again.
+    """
     answers: queue.SimpleQueue[Taken] = queue.SimpleQueue()
     for channel in to:
         _aside(lambda channel=channel: answers.put(_send(channel, message)))  # type: ignore[misc]
     found: dict[str, Taken] = {}
     deadline = time.monotonic() + patience
     while len(found) < len(to):
+        if all(each.label in found or each.label in slow for each in to):
+            deadline = min(deadline, time.monotonic() + SLOW_PATIENCE)
         try:
             taken = answers.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             break
         found[taken.channel] = taken
-    late = f"no answer within {patience:g} seconds"
-    return [found.get(each.label, Taken(each.label, False, late)) for each in to]
+    return [found.get(each.label, Taken(each.label, False, LATE)) for each in to]
 
 
 def _send(channel: Channel, message: Message) -> Taken:
@@ -237,7 +253,8 @@ def _send(channel: Channel, message: Message) -> Taken:
         return Taken(channel.label, False, "Apprise does not understand this address")
     try:
         apprise = library()
-        post = apprise.Apprise()
+        asset = apprise.AppriseAsset(async_mode=False, service_timeout=0)  # in this thread alone
+        post = apprise.Apprise(asset=asset)
         post.add(channel.url)
         taken = post.notify(
             body=_plain(message.body, BODY),

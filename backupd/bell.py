@@ -200,8 +200,13 @@ class Bell:
         self._tell_failing(failing)
 
     def _tell_failing(self, failing: Mapping[str, Any]) -> None:
+        """Those that have not been told by their case already: a cut-off fails every run."""
         groups: dict[tuple[str, str, bool], dict[str, Any]] = {}
+        incidents = Incidents(self._app.config.state_dir)
         for tried, each in failing.items():
+            source, _, address = tried.partition(" ")[2].partition("/")
+            if incidents.frozen(source, address):
+                continue
             if each["count"] >= self._app.config.alerts.failures:
                 key = (_source(tried), each["reason"], bool(each["told"]))
                 groups.setdefault(key, {})[tried] = each

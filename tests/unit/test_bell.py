@@ -175,6 +175,14 @@ def test_runs_that_fail_are_told_when_it_lasts_and_when_it_is_over(
     assert post.subjects[1:] == [f"{ALICE}: backups work again"]
 
 
+def test_a_cut_off_is_not_told_again_as_a_run_that_fails(tmp_path: Path, post: Receiver) -> None:
+    held(tmp_path, ALICE)
+    house = House(tmp_path, post.url, failures=1)
+    house.ring(*house.refuse(ALICE, 2), run_of((ALICE, AuthError("Refused.", reason="account"))))
+    assert len(post.told) == 1
+    assert "cut off" in post.subjects[0]
+
+
 def test_another_run_at_the_same_account_is_no_failure(tmp_path: Path, post: Receiver) -> None:
     held(tmp_path, ALICE)
     house = House(tmp_path, post.url, failures=1)
