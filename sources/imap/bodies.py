@@ -21,7 +21,7 @@ from backupd.imap.wire import Answer, Dropped
 from backupd.model import Facts, Item
 from backupd.ports import Draft, Failed, Fetched, Landing
 from sources.imap import facts
-from sources.imap.lanes import Lane, Refused
+from sources.imap.lanes import Lane
 
 CHUNK = 100
 """Messages in one request."""
@@ -84,7 +84,6 @@ class Supply:
     validity: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
     strange: list[Item] = field(default_factory=list)
-    held: Item | None = None
 
     def next(self) -> Chunk | None:
         """Some messages that nobody has asked for; None at the end."""
@@ -355,6 +354,3 @@ def discard(answers: Iterable[Reply]) -> None:
     for each in answers:
         if isinstance(each, Fetched):
             each.draft.discard()
-
-
-__all__ = ["Fetch", "Refused"]

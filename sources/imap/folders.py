@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backupd.imap import lister
@@ -173,8 +173,3 @@ def _special(mailbox: Mailbox) -> str | None:
 
 def _gap(mailbox: Mailbox, kind: str, why: str) -> Gap:
     return Gap(f"n:{mailbox.name}", kind, mailbox.name, why)
-
-
-def parents_first(listed: Sequence[Collection | Gap]) -> Iterator[Collection]:
-    """The collections of a listing."""
-    return (each for each in listed if isinstance(each, Collection))

@@ -294,11 +294,6 @@ class TestTrouble:
     ) -> None:
         fill(dove, "INBOX", [letter(n) for n in range(20)], "expunged")
         with watching(dove.imap) as proxy:
-            plain = proxy._up
-
-            def up(near: object, far: object) -> None:
-                plain(near, far)  # type: ignore[arg-type]
-
             done: list[bool] = []
 
             def edit(data: bytes) -> bytes:
