@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from backupd import names
-from backupd.cutoff import GRAVE, Case, Cause, Evidence, State, judge
+from backupd.cutoff import Case, Cause, Evidence, State, judge
 from backupd.errors import IntegrityError, UserError
 from backupd.locks import exclusive
 
@@ -237,9 +237,9 @@ def scope_of(source: str, address: str = "") -> str:
     return f"{source}/{address}" if address else source
 
 
-def is_grave(evidence: Evidence) -> bool:
-    """Whether an answer says that somebody else decided on the account."""
-    return evidence.cause in GRAVE
+def for_deletions(case: Case) -> bool:
+    """Whether nothing but deletions made it suspected: then an approval of these is enough."""
+    return case.cause is Cause.DELETIONS and not case.facts.get("refused")
 
 
 def _lines(path: Path) -> list[str]:

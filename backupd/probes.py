@@ -66,9 +66,7 @@ def climb(
 def _peers(source: Probing, peer: Account | None) -> list[Evidence]:
     if peer is None:
         return []
-    return [
-        replace(each, rung=PEER, said=f"{peer.address}: {each.said}") for each in source.probe(peer)
-    ]
+    return [replace(each, rung=PEER) for each in source.probe(peer)]
 
 
 def _lives(answers: Iterable[Evidence]) -> bool:

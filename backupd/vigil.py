@@ -23,7 +23,7 @@ from backupd.cutoff import FROZEN, GRAVE, Case, Cause, Evidence, State, cause_of
 from backupd.errors import AuthError, BackupdError, CutOff, GuardTripped, TransientError
 from backupd.guard import Guard
 from backupd.home import Home, homes
-from backupd.incidents import Incidents, Removal, scope_of
+from backupd.incidents import Incidents, Removal, for_deletions, scope_of
 from backupd.model import Account
 from backupd.ports import Probing, Source
 from backupd.probes import climb
@@ -77,7 +77,7 @@ class Vigil:
         has looked at what vanished, not at why the account is refused.
         """
         case = self.incidents.frozen(source, address)
-        if case and case.cause is not Cause.DELETIONS:
+        if case and not for_deletions(case):
             return replace(guard, approved=False, frozen=True)
         waiting = self.incidents.removal(source, address)
         agreed = waiting.counts if waiting and waiting.approved else {}
@@ -117,18 +117,21 @@ class Vigil:
             self._climb(source, account)
 
     def _hear(self, scope: str, answers: Sequence[Evidence]) -> Case:
-        """The first answer is judged, the others are kept beside it."""
+        """The first answer is judged, the others are kept before it: the newest is the one that counts."""
         first = answers[0]
         if self._heard_before(scope, first):
             return self.incidents.case(scope)
-        before, after = self.incidents.hear(scope, first)
         if len(answers) > 1:
             self.incidents.note(scope, answers[1:])
+        before, after = self.incidents.hear(scope, first)
         if first.cause is Cause.DELETIONS:
             after = self.incidents.mark(scope, removal=first.code)
         if after.state is State.SUSPECTED and before.state is not State.SUSPECTED:
-            after = self.incidents.mark(scope, probes="0", probed=str(first.when), pinned="")
+            fresh = {"probes": "0", "probed": str(first.when), "pinned": "", "refused": ""}
+            after = self.incidents.mark(scope, **fresh)
             self._pin(after)
+        if after.state in FROZEN and first.cause in GRAVE - {Cause.DELETIONS}:
+            after = self.incidents.mark(scope, refused="yes")
         return after
 
     def _heard_before(self, scope: str, evidence: Evidence) -> bool:
@@ -156,7 +159,7 @@ class Vigil:
         run = run_id(account, counts)
         self.incidents.stop(Removal(run, account.source, account.address, counts, self.clock()))
         case = self.incidents.frozen(account.source, account.address)
-        refused = case and case.cause is not Cause.DELETIONS
+        refused = case and not for_deletions(case)
         first = (
             f"release it first (`backupd release {case.scope}`), then " if case and refused else ""
         )
@@ -275,7 +278,7 @@ def answers_of(errors: Iterable[BackupdError], when: float) -> list[Evidence]:
         Evidence(when, "sync", cause_of(error), error.code or _word(error), str(error))
         for error in telling
     ]
-    return sorted(found, key=lambda each: each.cause not in GRAVE)
+    return sorted(found, key=_gravity)
 
 
 def run_id(account: Account, counts: dict[str, int]) -> str:
@@ -294,6 +297,13 @@ def _tells(error: BackupdError) -> bool:
     if isinstance(error, TransientError):
         return error.reason != "busy"
     return isinstance(error, AuthError | CutOff | GuardTripped)
+
+
+def _gravity(evidence: Evidence) -> int:
+    """A refusal weighs more than what has vanished: it may be why."""
+    if evidence.cause is Cause.DELETIONS:
+        return 1
+    return 0 if evidence.cause in GRAVE else 2
 
 
 def _word(error: BackupdError) -> str:

@@ -15,12 +15,12 @@ from rich.console import Console
 from backupd.cli.output import Context, emit, printable
 from backupd.cutoff import FROZEN, Case, Cause, Evidence, State
 from backupd.errors import UserError
-from backupd.incidents import Incidents, Removal, scope_of
+from backupd.incidents import Incidents, Removal, for_deletions, scope_of
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 TOLD = 5
-"""Answers shown of a case when many are listed; all that was asked for when one is named."""
+"""Bad answers shown of a case when many are listed."""
 
 MEANING = {
     Cause.TRANSIENT: "the provider does not answer",
@@ -59,8 +59,7 @@ def incidents(
     waiting = [
         each for each in store.removals() if _means(scope_of(each.source, each.address), scope)
     ]
-    count = newest or (50 if scope else TOLD)
-    told = [(case, store.evidence(case.scope, count)) for case in cases]
+    told = [(case, _telling(store, case, newest, whole=scope is not None)) for case in cases]
     payload = {
         "cases": [
             _case(case) | {"evidence": [asdict(each) for each in found]} for case, found in told
@@ -99,7 +98,7 @@ def approve(
     store.approve(found.source, found.address, run, _who())
     told = f"The next sync of {found.address} may remove {_counts(found)}."
     case = store.frozen(found.source, found.address)
-    if case and case.cause is not Cause.DELETIONS:
+    if case and not for_deletions(case):
         told += f" It is frozen for another cause: not before `backupd release {case.scope}`."
     emit({"approved": asdict(found)}, as_json, lambda out: out.print(printable(told)))
     return 0
@@ -129,6 +128,14 @@ def release(
     return 0
 
 
+def _telling(store: Incidents, case: Case, newest: int, *, whole: bool) -> list[Evidence]:
+    """The answers to show: of one case all the newest, of many what speaks against each."""
+    if whole or newest:
+        return store.evidence(case.scope, newest or 50)
+    found = store.evidence(case.scope, 200)
+    return [each for each in found if each.cause or each.rung == "release"][-TOLD:]
+
+
 def _store(context: typer.Context) -> Incidents:
     found: Context = context.obj
     return found.app().incidents
@@ -155,7 +162,7 @@ def _show_case(out: Console, case: Case, found: list[Evidence]) -> None:
         ", frozen" if case.frozen else f", released by {case.released}" if case.released else ""
     )
     out.print(printable(f"{case.scope}: {case.state}{frozen} since {_time(case.since)}"))
-    if case.cause and case.state is not State.HEALTHY:
+    if case.state in FROZEN or case.state is State.DEGRADED:
         out.print(f"  {MEANING[case.cause]}")
     for each in found:
         code = f" {each.code}" if each.code else ""
