@@ -133,12 +133,12 @@ class Exporter:
         self._due.set()
 
     def close(self) -> None:
-        """Write once more, and stop."""
+        """Free the port, and write once more."""
+        self._stop()
         self._ended.set()
         self._due.set()
         if self._thread.is_alive():
             self._thread.join(10)
-        self._stop()
 
     def _work(self) -> None:
         while self._due.wait():

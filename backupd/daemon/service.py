@@ -23,6 +23,7 @@ from backupd.daemon.history import History
 from backupd.daemon.notify import notify, reloading, watchdog_seconds
 from backupd.errors import BackupdError, ConfigError, UserError
 from backupd.locks import exclusive
+from backupd.metrics import Exporter
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,11 @@ Subscribe = Callable[[App, ExitStack], list[Listener]]
 
 
 def listeners(app: App, closing: ExitStack) -> list[Listener]:
-    """Whoever listens in a real service: the bell."""
-    bell = Bell(app)
+    """Whoever listens in a real service: the bell, and the figures (their port is freed first)."""
+    bell, figures = Bell(app), Exporter(app)
     closing.callback(bell.close)
-    return [bell.listen]
+    closing.callback(figures.close)
+    return [bell.listen, figures.listen]
 
 
 def serve(path: Path, *, debug: bool = False, subscribe: Subscribe = listeners) -> int:
