@@ -65,6 +65,8 @@ class Intake:
     # -- one page -----------------------------------------------------------------------------
 
     def _page(self, collection: Collection, row: FolderRow, page: Page) -> None:
+        if _says_nothing(row, page):
+            return
         if page.restart:
             row.round, row.complete = row.round + 1, False
         self._tree.folders(row, (each for each in page.changes if isinstance(each, Folder)))
@@ -160,6 +162,12 @@ def _later(before: Item | Gone | None, now: Item | Gone) -> Item | Gone:
     if isinstance(before, Item) and isinstance(now, Item):
         return replace(now, facts={**before.facts, **now.facts})
     return now
+
+
+def _says_nothing(row: FolderRow, page: Page) -> bool:
+    """Nothing changed, and the cursor neither: no reason to wait for the disk, folder by folder."""
+    settled = row.complete and page.last and not page.restart
+    return settled and not page.changes and page.cursor == row.cursor
 
 
 def _must_fetch(work: Work) -> bool:
