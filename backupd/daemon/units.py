@@ -282,17 +282,13 @@ def _state(folder: Path) -> str:
 
 
 def _writable(config: Config) -> str:
-    """Storages that are folders of this machine."""
-    local = [
-        each.repository.split("{")[0].rstrip("/")
-        for each in config.storage.values()
-        if each.repository.startswith("/")
-    ]
-    return "".join(
-        f"ReadWritePaths={_quoted(Path(each), optional=True)}\n"
-        for each in dict.fromkeys(local)
-        if each
-    )
+    """Storages that are folders of this machine, and the few files that lie elsewhere."""
+    repositories = (each.repository.split("{")[0] for each in config.storage.values())
+    folders = [Path(each) for each in repositories if each.startswith("/")]
+    folders += [each.token_file.parent for each in config.sources.values() if each.token_file]
+    folders += [config.metrics.textfile.parent] if config.metrics.textfile else []
+    outside = [each for each in dict.fromkeys(folders) if not each.is_relative_to(config.state_dir)]
+    return "".join(f"ReadWritePaths={_quoted(each, optional=True)}\n" for each in outside)
 
 
 def _in_a_home(path: Path) -> bool:

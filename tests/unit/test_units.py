@@ -72,8 +72,10 @@ def test_secrets_in_files_are_left_to_their_files() -> None:
     assert list(units.credentials(config(sources=tenant(auth="device-code")))) == []
 
 
-def test_only_state_and_local_storages_may_be_written_to() -> None:
+def test_only_state_local_storages_and_figures_may_be_written_to() -> None:
     made = config(
+        metrics={"textfile": "/var/lib/node/backupd.prom"},
+        sources=tenant(auth="device-code"),
         state_dir="/big disk/state",
         storage={
             "here": {"repository": "/srv/{account}/x", "password_file": "/p"},
@@ -82,7 +84,7 @@ def test_only_state_and_local_storages_may_be_written_to() -> None:
     )
     text = units.plan(Path("/c.toml"), made).files["/etc/systemd/system/backupd.service"]
     writable = re.findall("^ReadWritePaths=(.*)$", text, re.MULTILINE)
-    assert writable == ['"/big disk/state"', "-/srv"]
+    assert writable == ['"/big disk/state"', "-/srv", "-/var/lib/node"]
     assert "StateDirectory=" not in text
 
 
