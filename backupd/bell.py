@@ -13,12 +13,11 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from backupd import notices
 from backupd.alerts import Alerts
-from backupd.app import App, Run
+from backupd.app import App
 from backupd.config import AccountFilter
 from backupd.cutoff import Case, Cause, State
 from backupd.errors import BackupdError
@@ -27,6 +26,7 @@ from backupd.incidents import Incidents
 from backupd.notices import Failure
 from backupd.ports import Finding
 from backupd.status import Freshness, freshness
+from backupd.tidings import Changed, Cycle, Event, Found, Ran, Told, event_of, results_of
 
 log = logging.getLogger(__name__)
 
@@ -34,68 +34,16 @@ GATHER = 3.0
 """Seconds for which events are gathered, so that a tenant of a thousand accounts is one message."""
 LOOK_EVERY = 60.0
 """Seconds between two looks at the age of all copies."""
+EARLY_EVERY = 6 * 3600.0
+"""Seconds between two questions to the sources about what announces a cut-off."""
+ASKING = 20.0
+"""Seconds that a run which has ended waits for the answer."""
+DAY = 86_400.0
+"""Seconds for which a finding that has not changed is told once."""
 CLOSING = 45.0
 """Seconds that a run waits at its end for what is still to be told."""
-PATIENT = frozenset({"busy", "stopping"})
-"""Reasons of errors that are nobody's trouble: another run is at it, or the service was told to stop."""
 LOW_BYTES, LOW_SHARE = 2 << 30, 0.03
 """Free space below which the disk of the mirrors is a matter: either is enough."""
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """A case came into another state."""
-
-    before: Case
-    after: Case
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """A run over any number of accounts ended, well or not."""
-
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A check found something: warnings and errors are told."""
-
-    findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Cycle:
-    """A whole cycle ended: the dead man's switch is told, and the age of all copies looked at."""
-
-    good: bool
-
-
-Event = Changed | Ran | Found | Cycle
-
-
-class Told(Protocol):
-    """What the service tells: its own kind of event."""
-
-    @property
-    def kind(self) -> str:
-        """A word."""
-        ...
-
-    @property
-    def source(self) -> str:
-        """Of which source, or ""."""
-        ...
-
-    @property
-    def address(self) -> str:
-        """Of which account, or ""."""
-        ...
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """The rest."""
-        ...
 
 
 class Bell:
@@ -111,7 +59,8 @@ class Bell:
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._start = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._looked = self._pinged = float("-inf")
+        self._asking: threading.Thread | None = None
+        self._looked = self._pinged = self._asked = float("-inf")
 
     def heard(self, event: Event) -> None:
         """Take note; returns at once and never raises. May be called from any thread."""
@@ -123,18 +72,10 @@ class Bell:
 
     def listen(self, told: Told) -> None:
         """Hear what the service tells of itself (the kinds are those of `backupd.daemon.events`)."""
-        facts = told.facts
-        if told.kind == "state-changed":
-            self.heard(Changed(facts["before"], facts["after"]))
-        elif told.kind == "run-ended" and facts.get("outcome") and facts.get("verb") != "fast":
-            self.heard(Ran(Run([facts["outcome"]])))
-        elif told.kind == "source-failed":
-            self.heard(Ran(Run(source_errors={told.source: facts["error"]})))
-        elif told.kind == "account-vanished":
-            error = facts["error"]
-            finding = Finding("error", f"{told.source}/{told.address}", str(error), error.hint)
-            self.heard(Found((finding,)))
-        elif told.kind == "minute":
+        event = event_of(told)
+        if event is not None:
+            self.heard(event)
+        if told.kind == "minute":
             self._minute()
 
     def _minute(self) -> None:
@@ -150,8 +91,20 @@ class Bell:
         with self._start:
             thread = self._thread
         if thread is not None:
+            until = time.monotonic() + patience
             self._events.put(None)
             thread.join(patience)
+            if self._asking is not None and not thread.is_alive():
+                self._asking.join(min(ASKING, max(0.0, until - time.monotonic())))
+                self._last(until)
+
+    def _last(self, until: float) -> None:
+        """What the sources announced while we were closing."""
+        with self._start:
+            self._thread = threading.Thread(target=self._work, name="bell", daemon=True)
+            self._thread.start()
+        self._events.put(None)
+        self._thread.join(max(0.0, until - time.monotonic()))
 
     # -- the thread ---------------------------------------------------------------------------
 
@@ -159,8 +112,8 @@ class Bell:
         going = True
         while going:
             batch, going = self._batch()
-            steps = (self._runs, self._found, self._cases) if self._alerts.channels() else ()
-            for step in (*steps, self._cycle):
+            steps = (self._cases, self._runs, self._found) if self._alerts.channels() else ()
+            for step in (*steps, self._cycle, self._early) if batch else ():
                 try:
                     step(batch)
                 except Exception:  # an alert never breaks a backup, nor another alert
@@ -183,7 +136,7 @@ class Bell:
 
     def _runs(self, batch: Sequence[Event]) -> None:
         results = [
-            each for event in batch if isinstance(event, Ran) for each in _results(event.run)
+            each for event in batch if isinstance(event, Ran) for each in results_of(event.run)
         ]
         if not results:
             return
@@ -226,9 +179,36 @@ class Bell:
 
     def _found(self, batch: Sequence[Event]) -> None:
         findings = [each for event in batch if isinstance(event, Found) for each in event.findings]
-        grave = [(each.subject, each.message, each.hint) for each in findings if each.level != "ok"]
-        if grave:
-            self._alerts.tell(notices.of_findings(grave))
+        grave = [each for each in findings if each.level != "ok"]
+        told: dict[str, float] = self._alerts.memory.read().get("findings", {})
+        now = self._clock()
+        new = [each for each in grave if now - told.get(_words(each), -DAY) >= DAY]
+        message = notices.of_findings([(each.subject, each.message, each.hint) for each in new])
+        if new and self._alerts.tell(message):
+            with self._alerts.memory.change() as stored:
+                recent = {words: when for words, when in told.items() if now - when < DAY}
+                stored["findings"] = recent | {_words(each): now for each in new}
+
+    def _early(self, batch: Sequence[Event]) -> None:
+        """Now and then, in a thread of its own, ask the sources what announces a cut-off."""
+        asked = time.monotonic() - self._asked < LOOK_EVERY
+        if asked or not batch or not self._alerts.channels():
+            return
+        self._asked = time.monotonic()
+        with self._alerts.memory.change() as stored:
+            if 0 <= self._clock() - stored.get("asked", 0.0) < EARLY_EVERY:
+                return
+            stored["asked"] = self._clock()
+        self._asking = threading.Thread(target=self._ask, name="early-warning", daemon=True)
+        self._asking.start()
+
+    def _ask(self) -> None:
+        try:
+            findings = tuple(self._app.warnings())
+        except Exception as error:  # noqa: BLE001 - runs tell what is wrong with a source
+            log.info("No source could be asked for early warnings: %s", type(error).__name__)
+        else:
+            self.heard(Found(findings))
 
     # -- cases --------------------------------------------------------------------------------
 
@@ -340,21 +320,6 @@ class Bell:
             return None
 
 
-def _results(run: Run) -> Iterable[tuple[str, BackupdError | None]]:
-    """What was tried, as `VERB SCOPE`, and its error. What waits for another run is no failure."""
-    for name, error in run.source_errors.items():
-        yield f"sync {name}", error
-    for outcome in run.outcomes:
-        scope = f"{outcome.source}/{outcome.address}"
-        if outcome.source not in run.source_errors:
-            yield f"sync {outcome.source}", None
-        if outcome.error and outcome.error.reason not in PATIENT:
-            yield f"sync {scope}", outcome.error
-        for verb, part in (("sync", outcome.sync), ("snapshot", outcome.snapshot)):
-            if part is not None and not outcome.error:
-                yield f"{verb} {scope}", next(iter(part.errors.values()), None)
-
-
 def _count(failing: dict[str, Any], scope: str, error: BackupdError) -> None:
     known = failing.get(scope, {})
     failing[scope] = {
@@ -375,6 +340,10 @@ def _is_stale(home: Home, fresh: Freshness, limit: float, now: float) -> bool:
     except OSError:
         return True
     return now - seen > limit
+
+
+def _words(finding: Finding) -> str:
+    return f"{finding.subject}: {finding.message}"
 
 
 def _source(scope: str) -> str:

@@ -147,13 +147,13 @@ def of_disk(where: str, free: int, total: int) -> Message:
 
 def of_findings(findings: Sequence[tuple[str, str, str]]) -> Message:
     """What a check found: subject, message, hint of each."""
-    subject = f"{findings[0][0]}: {findings[0][1]}"
+    subject = "".join(f"{name}: {text}" for name, text, _ in findings[:1])
     if len(findings) > 1:
         subject += f" (and {len(findings) - 1} more)"
     story = "\n".join(
         f"{name}: {text}" + (f"\n    {hint}" if hint else "") for name, text, hint in findings
     )
-    matter = f"finding:{digest([name for name, _, _ in findings])}"
+    matter = f"finding:{digest([name + text for name, text, _ in findings])}"
     return Message(matter, subject, _body(story, (), ["backupd doctor"]))
 
 

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from backupd import metrics
 from backupd.app import App, Run
-from backupd.bell import Bell, Cycle, Event, Ran
+from backupd.bell import Bell
 from backupd.cli.output import Context, SyncProgress, emit, show_run, table
 from backupd.errors import BackupdError
+from backupd.tidings import Cycle, Event, Ran
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Accounts = Annotated[list[str] | None, typer.Argument(metavar="[ACCOUNT]…", help="Addresses or globs; all when none is given.")]  # fmt: skip

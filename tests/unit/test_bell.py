@@ -12,12 +12,13 @@ from holdings import DAY, HOUR, an_app, held
 from servers.receivers import Receiver, hanging, receiver
 
 from backupd.app import Outcome, Run
-from backupd.bell import Bell, Changed, Cycle, Event, Found, Ran
+from backupd.bell import Bell
 from backupd.cutoff import Case, Cause, Evidence, State
 from backupd.errors import AuthError, TransientError
 from backupd.incidents import Incidents
 from backupd.ports import Finding
 from backupd.sync import SyncResult
+from backupd.tidings import Changed, Cycle, Event, Found, Ran
 
 ALICE, BOB = "alice@contoso.example", "bob@contoso.example"
 NOW = time.time()
@@ -216,6 +217,16 @@ def test_findings_are_told_unless_they_are_good(tmp_path: Path, post: Receiver) 
     house.ring(Found((expiring, Finding("ok", "disk", "fine"))))
     assert post.subjects == ["sources.contoso: the secret expires in 9 days"]
     assert "Make one." in post.told[0]["message"]
+
+
+def test_a_finding_that_stays_is_told_once_a_day(tmp_path: Path, post: Receiver) -> None:
+    house = House(tmp_path, post.url, repeat="1h")
+    for hours in (0, 7, 23, 25):
+        house.clock.ahead = hours * HOUR
+        house.ring(Found((Finding("warning", "secret", "expires in 9 days"),)))
+    assert len(post.told) == 2
+    house.ring(Found((Finding("warning", "secret", "expires in 8 days"),)))
+    assert len(post.told) == 3
 
 
 def test_a_cycle_pings_also_without_any_channel(tmp_path: Path, post: Receiver) -> None:
