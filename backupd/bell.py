@@ -207,7 +207,8 @@ class Bell:
             findings = tuple(self._app.warnings())
         except Exception as error:  # noqa: BLE001 - runs tell what is wrong with a source
             log.info("No source could be asked for early warnings: %s", type(error).__name__)
-        else:
+            return
+        if findings:
             self.heard(Found(findings))
 
     # -- cases --------------------------------------------------------------------------------
