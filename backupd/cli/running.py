@@ -88,7 +88,7 @@ def _path(given: Context) -> Path:
 
 def _tell(stage: str, account: Account, outcome: Outcome) -> None:
     """One line on stderr for every stage of every account."""
-    said = "; ".join(str(error) for error in outcome.errors) or "done"
+    said = ", ".join(f"failed ({error.reason})" for error in outcome.errors) or "done"
     sys.stderr.write(f"{stage}: {account.address}: {said}\n")
 
 
@@ -96,7 +96,9 @@ def _render(app: App, result: Evacuated, out: Console) -> None:
     show_run(result.run, out)
     total = len(result.run.outcomes)
     places = ", ".join(app.config.storage) or "no storage"
-    out.print(f"\n{len(result.protected)} of {total} accounts are protected in {places}.")
+    out.print(
+        f"\n{len(result.protected)} of {total} accounts: all that is held here is in {places}."
+    )
     for address, age in sorted(result.ages.items(), key=lambda each: -each[1]):
         out.print(f"  {address}: the newest protected message is {_words(age)} old")
 

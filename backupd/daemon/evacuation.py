@@ -160,7 +160,7 @@ def _patiently(work: Callable[[], Outcome]) -> Outcome:
 
 
 def _merge(whole: Outcome, part: Outcome) -> None:
-    """Add what a stage did to what was done before it; a service that failed stays failed."""
+    """Add what a stage did to what was done before it; the same error is kept once."""
     whole.error = whole.error or part.error
     whole.snapshot = part.snapshot or whole.snapshot
     if part.sync is None:
@@ -172,7 +172,10 @@ def _merge(whole: Outcome, part: Outcome) -> None:
         total = whole.sync.tallies.setdefault(service, type(tally)())
         for each in fields(tally):
             setattr(total, each.name, getattr(total, each.name) + getattr(tally, each.name))
-    whole.sync.errors |= part.sync.errors
+    told = {str(error) for error in whole.errors}
+    whole.sync.errors |= {
+        service: error for service, error in part.sync.errors.items() if str(error) not in told
+    }
     whole.sync.waiting = part.sync.waiting
 
 

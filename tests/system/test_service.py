@@ -362,6 +362,21 @@ def test_an_evacuation_removes_nothing_even_when_the_source_is_empty(build: Buil
 
 
 @pytest.mark.slow
+def test_an_evacuation_of_a_refused_tenant_protects_what_is_held_and_says_why_once(
+    build: Build,
+) -> None:
+    house = small(build)
+    assert house.command("sync").returncode == 0
+    house.tenant.cut_off("tenant_deleted")
+    said = house.command("evacuate", "--json")
+    assert said.returncode == 4, said.stderr
+    told = json.loads(said.stdout)
+    assert told["protected"] == [AMELIA]
+    assert list(told["source_errors"]) == ["demo"]
+    assert len(told["accounts"][0]["sync"]["errors"]) == 1
+
+
+@pytest.mark.slow
 def test_the_service_stands_aside_while_somebody_evacuates(build: Build) -> None:
     house = small(build)
     with running(house) as service:
