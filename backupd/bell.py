@@ -82,9 +82,17 @@ class Bell:
         """The service never ends: it is the dead man's proof of life, as often as it syncs."""
         if time.monotonic() - self._pinged >= self._app.config.schedule.sync:
             self._pinged = time.monotonic()
-            failing = self._alerts.memory.read().get("failing", {}).values()
-            most = max((each["count"] for each in failing), default=0)
-            self.heard(Cycle(good=most < self._app.config.alerts.failures))
+            self.heard(Cycle(good=self._well()))
+
+    def _well(self) -> bool:
+        """No account fails again and again, and none is frozen."""
+        failing = self._alerts.memory.read().get("failing", {}).values()
+        most = max((each["count"] for each in failing), default=0)
+        try:
+            frozen = any(each.frozen for each in Incidents(self._app.config.state_dir).cases())
+        except BackupdError:
+            return False
+        return not frozen and most < self._app.config.alerts.failures
 
     def close(self, patience: float = CLOSING) -> None:
         """Wait for what is still to be told, so long; what is not told then is told next time."""

@@ -72,7 +72,10 @@ class Told(Protocol):
 
 
 def event_of(told: Told) -> Event | None:
-    """What the service tells, as the bell hears it; None for what is nobody's matter."""
+    """What the service tells, as the bell hears it; None for what is nobody's matter.
+
+    An account that vanished is told by its case, once the incidents have judged it.
+    """
     facts = told.facts
     if told.kind == "state-changed":
         return Changed(facts["before"], facts["after"])
@@ -80,9 +83,6 @@ def event_of(told: Told) -> Event | None:
         return Ran(Run([facts["outcome"]]))
     if told.kind == "source-failed":
         return Ran(Run(source_errors={told.source: facts["error"]}))
-    if told.kind == "account-vanished":
-        error = facts["error"]
-        return Found((Finding("error", f"{told.source}/{told.address}", str(error), error.hint),))
     return None
 
 

@@ -14,6 +14,7 @@ from servers.receivers import Receiver, hanging, receiver
 from backupd.app import Outcome, Run
 from backupd.bell import Bell
 from backupd.cutoff import Case, Cause, Evidence, State
+from backupd.daemon.events import Bulletin
 from backupd.errors import AuthError, TransientError
 from backupd.incidents import Incidents
 from backupd.ports import Finding
@@ -88,7 +89,7 @@ def test_a_suspicion_says_what_happened_what_is_safe_and_what_to_type(
     for words in (
         "It said: User account is disabled.",
         "FROZEN",
-        f"{ALICE}: mail, calendar up to 2 min ago. Newest copies: primary 90 s old, second 60 min old",
+        f"{ALICE}: mail, calendar up to 2 min ago. Newest copies: primary ",
         f"backupd status {ALICE}",
         f"backupd restore --account {ALICE} --to TARGET --dry-run",
     ):
@@ -233,6 +234,33 @@ def test_a_cycle_pings_also_without_any_channel(tmp_path: Path, post: Receiver) 
     house = House(tmp_path, ping_url=f"http://127.0.0.1:{post.port}/p")
     house.ring(Cycle(good=True))
     house.ring(run_of((ALICE, TransientError("x"))), Cycle(good=False))
+    assert post.pings == ["/p", "/p/fail"]
+
+
+def test_what_the_service_tells_is_understood(tmp_path: Path, post: Receiver) -> None:
+    held(tmp_path, ALICE)
+    ping = f"http://127.0.0.1:{post.port}/p"
+    house = House(tmp_path, post.url, failures=2, ping_url=ping)
+    wrong = AuthError("The secret has expired.", reason="credential")
+    failed = Outcome(ALICE, "contoso", error=wrong)
+    bell = Bell(house.app, gather=0)
+    bulletin = Bulletin([bell.listen])
+    bulletin.tell("started", accounts=1)
+    bulletin.tell("minute", accounts=1, working=0)
+    for _ in range(2):
+        bulletin.tell("run-ended", "contoso", ALICE, verb="fast", outcome=failed)
+        bulletin.tell("source-failed", "contoso", error=wrong)
+    bulletin.tell("stopping", accounts=1)
+    bell.close()
+    assert post.subjects == ["all of contoso: sync failed 2 times: The secret has expired."]
+    assert post.pings == ["/p"]
+
+    (change,) = house.refuse(ALICE, 2)[-1:]
+    bell = Bell(house.app, gather=0)
+    Bulletin([bell.listen]).tell("state-changed", "contoso", ALICE, before=change.before, after=change.after)  # fmt: skip
+    Bulletin([bell.listen]).tell("minute", accounts=1, working=0)
+    bell.close()
+    assert "may have been cut off" in post.subjects[1]
     assert post.pings == ["/p", "/p/fail"]
 
 
