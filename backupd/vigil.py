@@ -176,10 +176,10 @@ class Vigil:
     def watch(self, now: float) -> list[Case]:
         """Climb the ladders that are due and pin what could not be pinned yet; what was looked at."""
         suspected = [case for case in self.incidents.cases() if case.state in FROZEN]
-        for case in suspected:
+        due = sorted((case for case in suspected if due_at(case) <= now), key=due_at)[:AT_ONCE]
+        for case in due:
             if case.facts.get("pinned") != "yes":
                 self._pin(case)
-        due = sorted((case for case in suspected if due_at(case) <= now), key=due_at)[:AT_ONCE]
         for name in dict.fromkeys(_source_of(case) for case in due):
             self._watch_source(name, [case for case in due if _source_of(case) == name], now)
         return due

@@ -195,6 +195,19 @@ class TestAFreeze:
         assert len(desk.snapshots) == 1
 
     @pytest.mark.restic
+    def test_what_could_not_be_pinned_at_once_is_pinned_later(self, desk: Desk) -> None:
+        vaults = desk.house.folder / "vaults"
+        vaults.rename(desk.house.folder / "unplugged")
+        desk.tenant.cut_off("msa_suspended", "amelia")
+        desk.cycle(sync_only=True)
+        assert desk.case.frozen
+        assert desk.case.facts["pinned"] != "yes"
+        (desk.house.folder / "unplugged").rename(vaults)
+        desk.now += 120
+        desk.app.watch(desk.now)
+        assert "pinned" in desk.snapshots[-1].tags
+
+    @pytest.mark.restic
     def test_no_emptier_snapshot_takes_the_place_of_a_good_one(self, desk: Desk) -> None:
         desk.delete(4)
         desk.cycle(sync_only=True)
