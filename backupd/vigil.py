@@ -265,6 +265,10 @@ class Vigil:
             return False
 
 
+OURS = frozenset({"busy", "closed"})
+"""Reasons of a TransientError that lie with us: a lock, a connection that we closed ourselves."""
+
+
 def answers_of(errors: Iterable[BackupdError], when: float) -> list[Evidence]:
     """What a sync says of its account, the gravest answer first; nothing when it says nothing.
 
@@ -295,7 +299,7 @@ def due_at(case: Case) -> float:
 
 def _tells(error: BackupdError) -> bool:
     if isinstance(error, TransientError):
-        return error.reason != "busy"
+        return error.reason not in OURS
     return isinstance(error, AuthError | CutOff | GuardTripped)
 
 

@@ -122,6 +122,7 @@ def test_no_answer_at_all_is_no_verdict() -> None:
     [
         ([], [Cause.NONE]),
         ([TransientError("locked", reason="busy")], []),
+        ([TransientError("ended", reason="closed")], []),
         ([UserError("No space left.", reason="disk-full")], []),
         ([Throttled("x", retry_after=1)], [Cause.THROTTLED]),
         (
