@@ -250,10 +250,12 @@ class _ServiceSync:
     def run(self, service: Service, tally: Tally) -> None:
         """Every collection, then what left; and note the time when all of it went well."""
         intake = Intake(self._source, self._account, self._catalog, self._mirror, tally)
+        due = self._catalog.due_collections(int(time.time()))
         for collection, row in self._collections(service):
             self._progress(self._account, service, collection.name, tally)
             intake.run(collection, row)
-            intake.retry(collection, row)
+            if row.id in due:
+                intake.retry(collection, row)
             self._compare_counts(intake, collection, row)
             self._progress(self._account, service, collection.name, tally)
         source, account = self._source, self._account

@@ -34,6 +34,7 @@ class Database:
         self._session = Session(self._engine, expire_on_commit=False, autoflush=False)
         self._changed = False
         self._stale: set[tuple[int, str]] = set()
+        self._any_dirty = True
 
     def close(self) -> None:
         """Release the file."""
@@ -69,6 +70,7 @@ class Database:
         connection = self._session.connection()
         if self._changed:
             connection.execute(text(_RAISE_REVISION))
+        self._any_dirty = self._any_dirty or bool(self._stale)
         for folder, shard in self._stale:
             connection.execute(text(_MARK_DIRTY), {"folder": folder, "shard": shard})
 

@@ -24,6 +24,11 @@ class Ledger(Database):
             query = query.where(RetryRow.next_try <= due)
         return list(self._session.exec(query.order_by(RetryRow.first_seen, RetryRow.id)))  # type: ignore[arg-type]
 
+    def due_collections(self, due: int) -> set[int]:
+        """The collections in which something of the retry ledger is due at a time."""
+        query = select(RetryRow.collection).where(RetryRow.next_try <= due).distinct()
+        return set(self._session.exec(query))
+
     def ledger_ids(self, collection: int) -> set[str]:
         """The ids in the retry ledger of a collection."""
         return set(
@@ -77,5 +82,7 @@ class Ledger(Database):
         self._session.exec(delete(JournalRow))
 
     def dirty(self) -> list[DirtyRow]:
-        """Index files to be written again."""
-        return list(self._session.exec(select(DirtyRow)))
+        """Index files to be written again; the database is asked only when there may be some."""
+        found = list(self._session.exec(select(DirtyRow))) if self._any_dirty else []
+        self._any_dirty = bool(found)
+        return found
