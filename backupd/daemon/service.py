@@ -74,14 +74,23 @@ def prepared(path: Path) -> App:
             "The service needs a [sources.NAME] and a [storage.NAME].",
             hint="`backupd init` writes both.",
         )
-    app.restic.require()
     for section in app.config.sources.values():
-        _ = section.client_secret if section.type == "microsoft365" else None
+        _read_secrets(section)
     for storage in app.config.storage.values():
         storage.password_source()
         storage.environment()
+    app.restic.require()
     _make(app.config.state_dir)
     return app
+
+
+def _read_secrets(section: config.SourceSection) -> None:
+    """Every secret of a source is there and can be read. Raises ConfigError."""
+    if isinstance(section, config.Imap) and section.auth == "password":
+        for mailbox in section.everyone:
+            section.password(mailbox)
+    else:
+        _ = section.client_secret
 
 
 class Service:
