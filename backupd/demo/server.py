@@ -93,6 +93,10 @@ class Server:
     async def _close(self) -> None:
         for runner in self._runners:
             await runner.cleanup()
+        hanging = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in hanging:  # answers that a fault holds back: nobody waits for them any more
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
 
     async def _front_door(self, request: web.Request) -> web.StreamResponse:
         path = request.raw_path.partition("?")[0]
