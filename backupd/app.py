@@ -217,6 +217,7 @@ class App:
 
     def watch(self, now: float) -> list[Case]:
         """What an incident needs that is due: probes by backoff, pins that failed; cheap when nothing is."""
+        self.vigil.patrol(self.config.sources, now)
         return self.vigil.watch(now)
 
     def warnings(self) -> Iterator[Finding]:

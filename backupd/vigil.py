@@ -34,6 +34,13 @@ from backupd.vault import Vault
 BACKOFF = (60.0, 120.0, 300.0, 900.0, 1800.0, 3600.0)
 """Seconds between two ladders of a suspected scope; the last one is repeated."""
 
+PATROL = 120.0
+"""Seconds between two looks at the lowest rungs of a source that seems well.
+
+A token lives for an hour or more, and a tenant that is gone may answer to it as long: only whoever
+asks for a new one, or for the public document, learns of it within minutes.
+"""
+
 AT_ONCE = 20
 """Ladders that one watch climbs at most; those that have waited longest come first."""
 
@@ -103,7 +110,7 @@ class Vigil:
     def listed(self, source: Source, error: BackupdError | None) -> None:
         """Hear whether the accounts of a source could be listed."""
         answers = answers_of([error] if error else [], self.clock())
-        if not answers:
+        if not answers or (error is None and self._still_refused(source)):
             return
         case = self._hear(source.name, answers)
         if answers[0].cause in GRAVE and case.state not in FROZEN:
@@ -183,6 +190,35 @@ class Vigil:
         for name in dict.fromkeys(_source_of(case) for case in due):
             self._watch_source(name, [case for case in due if _source_of(case) == name], now)
         return due
+
+    def patrol(self, names: Iterable[str], now: float) -> None:
+        """Ask the lowest rungs of every source now and then, however well its syncs go."""
+        for name in names:
+            when, _ = self._answers.get(name, (0.0, ()))
+            if now - when < PATROL or self.incidents.case(name).state in FROZEN:
+                continue  # of what is frozen the ladder is climbed at its own distances
+            try:
+                with self.connect(name) as source:
+                    self._look(source)
+            except BackupdError:
+                continue  # a sync says so to a person
+
+    def _look(self, source: Source) -> bool:
+        """Ask the lowest rungs and hear what is grave of it; whether anything is."""
+        if not isinstance(source, Probing):
+            return False
+        answers, fresh = self._lowest(source)
+        now = self.clock()
+        told = sorted((replace(each, when=now) for each in answers), key=_gravity)
+        refused = bool(told) and told[0].cause in GRAVE
+        if fresh and refused:
+            self._hear(source.name, told)
+        return refused
+
+    def _still_refused(self, source: Source) -> bool:
+        """Whether the lowest rungs are grave: an old token that still opens doors is no recovery."""
+        _, answers = self._answers.get(source.name, (0.0, ()))
+        return any(each.cause in GRAVE for each in answers) and self._look(source)
 
     def _watch_source(self, name: str, due: Sequence[Case], now: float) -> None:
         try:
