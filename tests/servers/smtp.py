@@ -51,7 +51,12 @@ def letterbox(*, refuse: bool = False) -> Iterator[Letterbox]:
     try:
         yield box
     finally:
-        server.close()
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(_end, server, loop)
         thread.join()
         loop.close()
+
+
+def _end(server: asyncio.Server, loop: asyncio.AbstractEventLoop) -> None:
+    """In the loop's own thread: a selector is changed by nobody else."""
+    server.close()
+    loop.stop()
