@@ -40,7 +40,6 @@ def put_each(
 
     `put` is called from several threads and gets the bytes rewound; any other error ends the iteration.
     """
-
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[tuple[Parcel, IO[bytes], Future[Put]]] = deque()
         try:
