@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
-from markupsafe import Markup, escape
 
 from backupd import __version__
 from backupd.app import App
@@ -259,7 +258,6 @@ def as_page(found: Readiness) -> str:
         loader=PackageLoader("backupd"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["age"] = in_words
-    environment.filters["marked"] = _marked
     services = [each for each in Service if any(each in one.items for one in found.accounts)]
     return environment.get_template("readiness.html").render(
         found=found,
@@ -271,15 +269,6 @@ def as_page(found: Readiness) -> str:
         made=f"{datetime.fromtimestamp(found.when, UTC):%Y-%m-%d %H:%M} UTC",
         moment=lambda when: f"{datetime.fromtimestamp(when, UTC):%Y-%m-%d %H:%M} UTC",
         version=__version__,
-    )
-
-
-def _marked(text: str) -> Markup:
-    """What stands between backticks is code."""
-    parts = [escape(part) for part in text.split("`")]
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if number % 2 else part
-        for number, part in enumerate(parts)
     )
 
 
