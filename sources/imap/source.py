@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from backupd.cutoff import Evidence
 from backupd.errors import ItemGone, TransientError
 from backupd.imap.session import Session
 from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service
 from backupd.ports import Failed, Fetched, Finding, Landing
-from sources.imap import facts
+from sources.imap import facts, probing
 from sources.imap.bodies import Fetch
 from sources.imap.checks import checks
 from sources.imap.folders import Folder, Folders, list_folders
@@ -115,6 +116,18 @@ class ImapSource:
     def check(self) -> Iterator[Finding]:
         """A login to every mailbox, and what the server can do."""
         yield from checks(self._section, self._mailboxes)
+
+    def probe(self, account: Account | None) -> Iterator[Evidence]:
+        """Whether the server answers; for an account, whether its inbox opens."""
+        if account is None:
+            yield from probing.server(self._section)
+        else:
+            yield from probing.mailbox(self._mailboxes, account)
+
+    def warnings(self, accounts: Sequence[Account]) -> Iterator[Finding]:
+        """An IMAP server announces nothing."""
+        del accounts
+        yield from ()
 
     def wait(self, account: Account, seconds: float) -> bool:
         """Until the inbox changes, at most so long; whether it did. A hint: a sync finds out what. Raises like `pages`."""
