@@ -8,19 +8,16 @@ target is asked.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from backupd.contents import Selection
-from backupd.errors import BackupdError, IntegrityError, ItemError, UserError
+from backupd.errors import BackupdError, ItemError
+from backupd.held import Checked, Held
 from backupd.ledger import DONE, Entry, Ledger
 from backupd.mirror import BUFFER
 from backupd.model import Service
@@ -30,7 +27,6 @@ from backupd.ports import (
     QUARANTINED,
     REPAIRED,
     Claim,
-    Finding,
     Parcel,
     Proof,
     Put,
@@ -38,154 +34,10 @@ from backupd.ports import (
     Shelf,
     Target,
 )
-
-MOST_PROBLEMS = 1000
-"""Problems and repairs kept for people; all are counted, and the items file lists every one."""
-
-READ_ALL = 10_000_000_000
-"""Bytes up to which everything is read back; of more, a sample of about this size."""
+from backupd.restored import READ_ALL, RestoreResult, Tally
 
 STREAM_FROM = 50
 """Quarantined items from which on they are fetched by one stream, not one by one."""
-
-
-class Held(Protocol):
-    """What can be restored: see `contents.MirrorContents` and `contents.VaultContents`."""
-
-    @property
-    def address(self) -> str:
-        """The account's address."""
-        ...
-
-    def shelves(self, selection: Selection) -> list[Shelf]:
-        """The collections that are meant, the most urgent first."""
-        ...
-
-    def shelf_of(self, path: str) -> Shelf | None:
-        """The collection an item lies in."""
-        ...
-
-    def parcels(self, shelf: Shelf, selection: Selection) -> Iterator[Parcel]:
-        """The items of a collection that are meant, without their bytes."""
-        ...
-
-    def walk(self, selection: Selection) -> Iterator[tuple[Parcel, Reader]]:
-        """Every item that is meant, with its bytes."""
-        ...
-
-    def open(self, parcel: Parcel) -> AbstractContextManager[Reader]:
-        """The bytes of one item."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """An item that is not at the target as it was: its `state`, and why."""
-
-    path: str
-    state: str
-    why: str
-
-
-@dataclass
-class Tally:
-    """What became of one collection.
-
-    Attributes:
-        states: items by how they ended; `missing` ones the snapshot names but did not hand out.
-        proofs: items read back, by what was found: `same`, `changed`, `missing`.
-        gone: items of an earlier run that are no longer at the target.
-    """
-
-    service: Service
-    name: str
-    expected: int = 0
-    size: int = 0
-    states: Counter[str] = field(default_factory=Counter)
-    proofs: Counter[str] = field(default_factory=Counter)
-    gone: int = 0
-
-
-@dataclass
-class RestoreResult:
-    """What a restore did.
-
-    Attributes:
-        expected: items that the snapshot names, by service.
-        states: how many ended as what.
-        proven: how many are known to be at the target as they were put.
-        unsupported: items of services that the target does not take.
-        gone: items of an earlier restore that somebody removed from the target since.
-        seconds: of the whole run; `proof_seconds` of reading back alone.
-    """
-
-    address: str
-    target: str = ""
-    account: str = ""
-    began: float = field(default_factory=time.time)
-    expected: Counter[Service] = field(default_factory=Counter)
-    states: Counter[str] = field(default_factory=Counter)
-    services: Counter[Service] = field(default_factory=Counter)
-    unsupported: Counter[Service] = field(default_factory=Counter)
-    collections: list[Tally] = field(default_factory=list)
-    proven: int = 0
-    sampled: bool = False
-    size: int = 0
-    gone: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    repairs: Counter[str] = field(default_factory=Counter)
-    findings: list[Finding] = field(default_factory=list)
-    steps: list[str] = field(default_factory=list)
-    quarantine: str = ""
-    report: str = ""
-    seconds: float = 0.0
-    proof_seconds: float = 0.0
-    error: BackupdError | None = None
-
-    @property
-    def missing(self) -> int:
-        """Items the snapshot names and storage never handed out."""
-        return self.states["missing"]
-
-    @property
-    def unproven(self) -> int:
-        """Items that are said to be at the target and were not read back as such."""
-        return sum(self.states[state] for state in DONE) - self.proven
-
-    @property
-    def exit_code(self) -> int:
-        """The error that ended it; 5 when bytes are not what they were; 3 for items left out; else 0."""
-        if self.error:
-            return self.error.exit_code
-        if self.states[DAMAGED] or self.missing or self.unproven:
-            return IntegrityError.exit_code
-        left_out = self.states[QUARANTINED] or self.unsupported or self.gone
-        return ItemError.exit_code if left_out else 0
-
-    def problem(self, path: str, state: str, why: str) -> None:
-        """Note something that a person should see."""
-        if len(self.problems) < MOST_PROBLEMS:
-            self.problems.append(Problem(path, state, why))
-
-
-class Checked:
-    """A reader whose end raises IntegrityError when the bytes are not those that were fetched."""
-
-    def __init__(self, parcel: Parcel, inner: Reader) -> None:
-        self._parcel = parcel
-        self._inner = inner
-        self._hash = hashlib.sha256()
-
-    def read(self, size: int = -1, /) -> bytes:
-        """At most `size` bytes."""
-        data = self._inner.read(size)
-        self._hash.update(data)
-        if (not data or size < 0) and self._hash.hexdigest() != self._parcel.sha256:
-            raise IntegrityError(
-                f"{self._parcel.path}: the bytes in storage are not those that were fetched."
-            )
-        return data
-
 
 Listener = Callable[[Parcel, RestoreResult], None]
 
@@ -434,75 +286,3 @@ def _write(quarantine: Path, parcel: Parcel, content: Reader, why: str) -> None:
         shutil.copyfileobj(content, file, BUFFER)
     reason = place.with_name(f"{place.name[:60]}-{parcel.sha256[:8]}.why.txt")
     reason.write_text(why + "\n", encoding="utf-8", errors="backslashreplace")
-
-
-@dataclass
-class Plan:
-    """What a restore would do.
-
-    Attributes:
-        repairs: how many items would be changed, by how.
-        seconds: a careful estimate of putting, without reading back.
-    """
-
-    address: str
-    collections: list[Tally] = field(default_factory=list)
-    unsupported: Counter[Service] = field(default_factory=Counter)
-    repairs: Counter[str] = field(default_factory=Counter)
-    problems: list[Problem] = field(default_factory=list)
-    steps: list[str] = field(default_factory=list)
-    items: int = 0
-    size: int = 0
-    present: int = 0
-    seconds: float = 0.0
-
-
-def plan(held: Held, target: Target, ledger: Ledger | None, selection: Selection) -> Plan:
-    """Look at every item as the restore would, without touching the target."""
-    planned = Plan(held.address, steps=list(target.steps()))
-    tallies: dict[str, Tally] = {}
-    for shelf in held.shelves(selection):
-        if shelf.service in target.services:
-            tallies[shelf.path] = Tally(shelf.service, "/".join(shelf.names))
-        elif shelf.items:
-            planned.unsupported[shelf.service] += shelf.items
-    planned.collections = list(tallies.values())
-    for parcel, content in held.walk(selection):
-        shelf_there = held.shelf_of(parcel.path)
-        if shelf_there and shelf_there.path in tallies:
-            put = _foreseen(parcel, content, target, ledger)
-            _plan_one(planned, tallies[shelf_there.path], parcel, put)
-    planned.seconds = planned.items / target.pace.items + planned.size / target.pace.bytes
-    return planned
-
-
-def _foreseen(parcel: Parcel, content: Reader, target: Target, ledger: Ledger | None) -> Put:
-    entry = ledger.entry(parcel) if ledger else None
-    if entry and entry.done and entry.sha256 == parcel.sha256:
-        return Put(PRESENT)
-    try:
-        return target.examine(parcel, Checked(parcel, content))
-    except (ItemError, IntegrityError) as error:
-        return Put.failed(error)
-
-
-def _plan_one(planned: Plan, tally: Tally, parcel: Parcel, put: Put) -> None:
-    tally.expected += 1
-    tally.size += parcel.size
-    tally.states[put.state] += 1
-    if put.state == PRESENT:
-        planned.present += 1
-        return
-    planned.items += 1
-    planned.size += parcel.size
-    if put.state == REPAIRED:
-        planned.repairs.update(put.why.split("; "))
-    elif put.state != "restored" and len(planned.problems) < MOST_PROBLEMS:
-        planned.problems.append(Problem(parcel.path, put.state, put.why))
-
-
-def continued(error: BackupdError) -> str:
-    """What to do after a run that an error ended."""
-    full = isinstance(error, UserError) and error.reason == "quota"
-    first = "Make room there" if full else "See to that"
-    return f"{first}, then run the same command again: it goes on from here and puts nothing twice."

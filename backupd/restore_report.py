@@ -14,7 +14,7 @@ from rich import filesize
 from backupd import __version__
 from backupd.errors import BackupdError
 from backupd.ledger import DONE
-from backupd.restore import READ_ALL, RestoreResult
+from backupd.restored import READ_ALL, RestoreResult
 
 FORMAT = 1
 

@@ -24,8 +24,10 @@ from backupd.contents import MirrorContents, Selection, VaultContents
 from backupd.errors import ConfigError, UserError
 from backupd.ledger import Ledger
 from backupd.locks import exclusive
+from backupd.plan import Plan, plan
 from backupd.ports import Finding, Parcel, Reader, Shelf, Target
-from backupd.restore import Listener, Plan, Restore, RestoreResult, plan
+from backupd.restore import Listener, Restore
+from backupd.restored import RestoreResult
 from targets import Ask, Request, mbox
 from targets.mbox import Exported
 

@@ -16,9 +16,9 @@ from backupd.cli.output import Context, emit, printable, size
 from backupd.cli.reading import Account, Json, matching
 from backupd.contents import Selection
 from backupd.errors import ItemError, UserError
+from backupd.held import Checked
 from backupd.model import Service
 from backupd.ports import Parcel, Reader, Shelf
-from backupd.restore import Checked
 from backupd.restores import Contents, Origin
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from backupd.cli.output import printable, size, table
-from backupd.restore import Plan, RestoreResult, continued
+from backupd.plan import Plan
+from backupd.restored import RestoreResult, continued
 
 TWO_HOURS = 120
 """Minutes from which on a span is told in hours."""

@@ -24,8 +24,8 @@ from backupd.model import Service
 from backupd.names import parse_time
 from backupd.ports import Parcel
 from backupd.restic import Restic
-from backupd.restore import RestoreResult
 from backupd.restore_report import write_report
+from backupd.restored import RestoreResult
 from backupd.restores import Contents, Destination, Job, Origin
 from backupd.roster import Seat, read_roster
 from targets import Ask

@@ -20,7 +20,7 @@ from backupd.contents import Selection
 from backupd.demo.tenant import SimulatedTenant
 from backupd.errors import UserError
 from backupd.mirror import hash_file
-from backupd.restore import RestoreResult
+from backupd.restored import RestoreResult
 from backupd.restores import Destination, destination, job
 
 if TYPE_CHECKING:

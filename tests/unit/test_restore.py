@@ -14,8 +14,10 @@ from backupd.errors import ItemRefused, TransientError, UserError
 from backupd.ledger import Ledger
 from backupd.model import Service
 from backupd.names import parse_time
+from backupd.plan import plan
 from backupd.ports import Parcel, Put, Reader, Shelf, Target
-from backupd.restore import Restore, RestoreResult, plan
+from backupd.restore import Restore
+from backupd.restored import RestoreResult
 from targets.composite import Composite
 from targets.endpoint import Endpoint
 from targets.folder import Folder

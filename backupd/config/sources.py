@@ -1,0 +1,180 @@
+"""The tables that say where data comes from."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from backupd.config.values import (
+    LOOPBACK,
+    AbsolutePath,
+    Section,
+    credential,
+    read_secret,
+)
+from backupd.errors import ConfigError
+from backupd.model import Service
+
+
+class Microsoft365(Section):
+    """A Microsoft 365 tenant, or one person of it, through Graph."""
+
+    name: str = ""
+    type: Literal["microsoft365"]
+    tenant_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")]
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
+    auth: Literal["app", "device-code", "browser"] = "app"
+    client_secret_file: AbsolutePath | None = None
+    certificate_file: AbsolutePath | None = None
+    key_file: AbsolutePath | None = None
+    graph_url: str = "https://graph.microsoft.com/v1.0"
+    login_url: str = "https://login.microsoftonline.com"
+    services: tuple[Service, ...] = tuple(Service)
+    accounts: tuple[str, ...] = ("*",)
+    company: Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._-]{1,60}$")] = "self-hosted"
+    token_file: AbsolutePath | None = None
+
+    @field_validator("graph_url", "login_url")
+    @classmethod
+    def _encrypted(cls, url: str) -> str:
+        if not (url.startswith("https://") or LOOPBACK.match(url)):
+            raise ValueError("an address must begin with https:// (http:// only for this machine)")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Microsoft365:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        if self.certificate_file and self.client_secret_file:
+            raise ValueError("give either client_secret_file or certificate_file, not both")
+        return self
+
+    @property
+    def client_secret(self) -> str | None:
+        """The secret itself, read now; None for certificates and people. Raises ConfigError."""
+        if self.auth != "app" or self.certificate_file:
+            return None
+        where = self.client_secret_file or credential(f"sources.{self.name}.client_secret")
+        if where is None:
+            raise ConfigError(
+                f"[sources.{self.name}] has no client secret and no certificate.",
+                hint="Set client_secret_file (or certificate_file and key_file), or pass the systemd "
+                f"credential sources.{self.name}.client_secret. For a single person set "
+                'auth = "device-code".',
+            )
+        return read_secret(where, f"the client secret of [sources.{self.name}]")
+
+
+class ImapMailbox(Section):
+    """One mailbox of an IMAP server: who logs in, and the secret that only this one has."""
+
+    username: Annotated[str, Field(min_length=1)]
+    password_file: AbsolutePath | None = None
+    address: str | None = None
+
+
+def _bare_name(value: Any) -> Any:
+    return {"username": value} if isinstance(value, str) else value
+
+
+class Imap(Section):
+    """Mailboxes of an IMAP server; Exchange Online among them, by `auth = "xoauth2"`."""
+
+    name: str = ""
+    type: Literal["imap"]
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]+$")]
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    security: Literal["tls", "starttls", "plain"] = "tls"
+    username: str | None = None
+    password_file: AbsolutePath | None = None
+    mailboxes: tuple[Annotated[ImapMailbox, BeforeValidator(_bare_name)], ...] = ()
+    accounts: tuple[str, ...] = ("*",)
+    ca_file: AbsolutePath | None = None
+    fingerprint: Annotated[str, Field(pattern=r"^(sha256:)?[0-9A-Fa-f:]{64,95}$")] | None = None
+    connections: Annotated[int, Field(ge=1, le=16)] = 2
+    auth: Literal["password", "xoauth2"] = "password"
+    tenant_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")] | None = None
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = None
+    client_secret_file: AbsolutePath | None = None
+    certificate_file: AbsolutePath | None = None
+    key_file: AbsolutePath | None = None
+    login_url: str = "https://login.microsoftonline.com"
+    sign_in: Literal["app", "device-code", "browser"] = "app"
+    token_file: AbsolutePath | None = None
+
+    @field_validator("login_url")
+    @classmethod
+    def _encrypted(cls, url: str) -> str:
+        if not (url.startswith("https://") or LOOPBACK.match(url)):
+            raise ValueError("an address must begin with https:// (http:// only for this machine)")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _who(self) -> Imap:
+        if bool(self.username) == bool(self.mailboxes):
+            raise ValueError("give either username (one mailbox) or mailboxes (several)")
+        names = [each.username.casefold() for each in self.everyone]
+        if len(set(names)) != len(names):
+            raise ValueError("a user name stands twice in mailboxes")
+        return self
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Imap:
+        if self.auth == "xoauth2" and not (self.tenant_id and self.client_id):
+            raise ValueError('auth = "xoauth2" needs tenant_id and client_id')
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        if self.certificate_file and self.client_secret_file:
+            raise ValueError("give either client_secret_file or certificate_file, not both")
+        return self
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """What it can hold."""
+        return (Service.MAIL,)
+
+    @property
+    def everyone(self) -> tuple[ImapMailbox, ...]:
+        """The mailboxes, however they were written down."""
+        if self.username:
+            return (ImapMailbox(username=self.username, password_file=self.password_file),)
+        return self.mailboxes
+
+    def password(self, mailbox: ImapMailbox) -> str:
+        """The password of a mailbox, read now. Raises ConfigError."""
+        named = (
+            f"sources.{self.name}.{mailbox.username}.password",
+            f"sources.{self.name}.password",
+        )
+        found = [each for each in map(credential, named) if each]
+        where = mailbox.password_file or (found[0] if found else self.password_file)
+        if where is None:
+            raise ConfigError(
+                f"[sources.{self.name}] has no password for {mailbox.username}.",
+                hint=f"Set password_file, or pass the systemd credential {named[1]}.",
+            )
+        return read_secret(where, f"the password of {mailbox.username} in [sources.{self.name}]")
+
+    @property
+    def client_secret(self) -> str | None:
+        """The secret of the application, read now; None for certificates and people. Raises ConfigError."""
+        if self.sign_in != "app" or self.certificate_file:
+            return None
+        where = self.client_secret_file or credential(f"sources.{self.name}.client_secret")
+        if where is None:
+            raise ConfigError(
+                f"[sources.{self.name}] has no client secret and no certificate.",
+                hint="Set client_secret_file (or certificate_file and key_file), or pass the systemd "
+                f"credential sources.{self.name}.client_secret.",
+            )
+        return read_secret(where, f"the client secret of [sources.{self.name}]")
+
+
+SourceSection = Annotated[Microsoft365 | Imap, Field(discriminator="type")]
+SOURCE_TYPES = ("microsoft365", "imap")
