@@ -34,6 +34,9 @@ HELP = """Continuous backup of Microsoft 365 into restic, and restore to somewhe
 On the day Microsoft is gone: `backupd status`, then `backupd restore --to TARGET --account ADDRESS`.
 """
 
+INTERRUPTED = 130
+"""The exit code that shells give to Ctrl-C."""
+
 UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 """The parser's own complaint: typer names only its special cases."""
 
@@ -95,12 +98,11 @@ def main() -> None:
     arguments = sys.argv[1:]
     as_json, debug = "--json" in arguments, "--debug" in arguments
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = _run(arguments)
     except (typer.Abort, KeyboardInterrupt):
-        show_error(
-            "interrupted", "Nothing that was saved is lost; run it again.", 1, as_json=as_json
-        )
-        sys.exit(1)
+        hint = "Nothing is lost. Run the same command again: it goes on from here."
+        show_error("interrupted", hint, INTERRUPTED, as_json=as_json)
+        sys.exit(INTERRUPTED)
     except UsageError as error:
         told = str(getattr(error, "message", error))
         show_error(told, "backupd --help lists commands and options.", 2, as_json=as_json)
@@ -122,4 +124,12 @@ def main() -> None:
             as_json=as_json,
         )
         sys.exit(1)
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """The exit code of a command. Ctrl-C, which the parser makes an exit code of, is raised again."""
+    code = app(args=arguments, standalone_mode=False)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else 0

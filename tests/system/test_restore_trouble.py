@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import ssl
 import threading
 import time
@@ -99,6 +100,18 @@ def test_a_full_mailbox_is_told_and_with_more_room_the_rest_follows(desk: Desk) 
     assert result["states"]["present"] > 0
     assert result["states"]["restored"] > 0
     assert result["proven"] == MESSAGES
+
+
+def test_whoever_interrupts_is_told_that_nothing_is_lost(desk: Desk) -> None:
+    desk.configure("interrupted", desk.trusted)
+    process = desk.start()
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    if process.returncode:  # it was not over yet
+        assert process.returncode == 130, out + err
+        assert "Run the same command again" in err
+    assert desk.result()["proven"] == MESSAGES
 
 
 def test_nobody_to_ask_and_no_password_names_the_ways_to_give_one(desk: Desk) -> None:
