@@ -87,7 +87,7 @@ def destination(config: Config, to: str, settings: Mapping[str, str]) -> tuple[T
     if to in targets.presets():
         section = _section(to, {"type": to}, settings)
         where = section.host or section.url or section.remote or section.path or ""
-        return section, f"{to}:{where}"
+        return section, f"{to}:{where}" if where else to
     named = ", ".join(config.targets) or "none"
     raise ConfigError(
         f"There is no target {to!r}.",
@@ -163,7 +163,7 @@ class Job:
             )
             result = work.run()
             _list_items(self.desk / "items.jsonl", ledger)
-        result.target, result.account = self.where.section.name, self.where.account
+        result.target, result.account = self.where.identity, self.where.account
         return result
 
     @contextmanager

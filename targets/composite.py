@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from backupd.model import Service
 from backupd.ports import Claim, Finding, Pace, Parcel, Proof, Put, Reader, Shelf, Target
@@ -29,9 +30,11 @@ class Composite:
 
     def preflight(self) -> Iterator[Finding]:
         """Of every part."""
-        yield from self._notes
-        for part in self._each:
-            yield from part.preflight()
+        told: set[Finding] = set()
+        for finding in chain(self._notes, *(part.preflight() for part in self._each)):
+            if finding not in told:  # one server behind several parts says the same of itself
+                told.add(finding)
+                yield finding
 
     def steps(self) -> Sequence[str]:
         """Of every part, in their order."""
