@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import jwt
-
 from servers.process import certificate, folder, free_port, give, need, ordinary_user, running
 
 PASSWORD = "pw"

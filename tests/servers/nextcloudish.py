@@ -21,7 +21,6 @@ from urllib.parse import quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 import pytest
-
 from servers import process
 
 USER, PASSWORD = "u1", "pw"
