@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     Field,
-    field_validator,
     model_validator,
 )
 
 from backupd.config.values import (
-    LOOPBACK,
     AbsolutePath,
+    BaseUrl,
     Section,
     credential,
+    one_credential,
     read_secret,
 )
 from backupd.errors import ConfigError
@@ -33,26 +33,16 @@ class Microsoft365(Section):
     client_secret_file: AbsolutePath | None = None
     certificate_file: AbsolutePath | None = None
     key_file: AbsolutePath | None = None
-    graph_url: str = "https://graph.microsoft.com/v1.0"
-    login_url: str = "https://login.microsoftonline.com"
+    graph_url: BaseUrl = "https://graph.microsoft.com/v1.0"
+    login_url: BaseUrl = "https://login.microsoftonline.com"
     services: tuple[Service, ...] = tuple(Service)
     accounts: tuple[str, ...] = ("*",)
     company: Annotated[str, Field(pattern=r"^[A-Za-z0-9 ._-]{1,60}$")] = "self-hosted"
     token_file: AbsolutePath | None = None
 
-    @field_validator("graph_url", "login_url")
-    @classmethod
-    def _encrypted(cls, url: str) -> str:
-        if not (url.startswith("https://") or LOOPBACK.match(url)):
-            raise ValueError("an address must begin with https:// (http:// only for this machine)")
-        return url.rstrip("/")
-
     @model_validator(mode="after")
     def _credentials(self) -> Microsoft365:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        if self.certificate_file and self.client_secret_file:
-            raise ValueError("give either client_secret_file or certificate_file, not both")
+        one_credential(self.certificate_file, self.key_file, self.client_secret_file)
         return self
 
     @property
@@ -104,16 +94,9 @@ class Imap(Section):
     client_secret_file: AbsolutePath | None = None
     certificate_file: AbsolutePath | None = None
     key_file: AbsolutePath | None = None
-    login_url: str = "https://login.microsoftonline.com"
+    login_url: BaseUrl = "https://login.microsoftonline.com"
     sign_in: Literal["app", "device-code", "browser"] = "app"
     token_file: AbsolutePath | None = None
-
-    @field_validator("login_url")
-    @classmethod
-    def _encrypted(cls, url: str) -> str:
-        if not (url.startswith("https://") or LOOPBACK.match(url)):
-            raise ValueError("an address must begin with https:// (http:// only for this machine)")
-        return url.rstrip("/")
 
     @model_validator(mode="after")
     def _who(self) -> Imap:
@@ -128,10 +111,7 @@ class Imap(Section):
     def _credentials(self) -> Imap:
         if self.auth == "xoauth2" and not (self.tenant_id and self.client_id):
             raise ValueError('auth = "xoauth2" needs tenant_id and client_id')
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        if self.certificate_file and self.client_secret_file:
-            raise ValueError("give either client_secret_file or certificate_file, not both")
+        one_credential(self.certificate_file, self.key_file, self.client_secret_file)
         return self
 
     @property

@@ -14,7 +14,9 @@ from pydantic import (
 from backupd.config.values import (
     LOOPBACK,
     AbsolutePath,
+    BaseUrl,
     Section,
+    one_credential,
 )
 
 
@@ -62,24 +64,14 @@ class TargetSection(Part):
     client_secret_file: AbsolutePath | None = None
     certificate_file: AbsolutePath | None = None
     key_file: AbsolutePath | None = None
-    graph_url: str = "https://graph.microsoft.com/v1.0"
-    login_url: str = "https://login.microsoftonline.com"
+    graph_url: BaseUrl = "https://graph.microsoft.com/v1.0"
+    login_url: BaseUrl = "https://login.microsoftonline.com"
     mail: Part | None = None
     calendar: Part | None = None
     contacts: Part | None = None
     files: Part | None = None
 
-    @field_validator("graph_url", "login_url")
-    @classmethod
-    def _encrypted_too(cls, url: str) -> str:
-        if not (url.startswith("https://") or LOOPBACK.match(url)):
-            raise ValueError("an address must begin with https:// (http:// only for this machine)")
-        return url.rstrip("/")
-
     @model_validator(mode="after")
     def _one_credential(self) -> TargetSection:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        if self.certificate_file and self.client_secret_file:
-            raise ValueError("give either client_secret_file or certificate_file, not both")
+        one_credential(self.certificate_file, self.key_file, self.client_secret_file)
         return self

@@ -76,6 +76,24 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _encrypted(url: str) -> str:
+    if not (url.startswith("https://") or LOOPBACK.match(url)):
+        raise ValueError("an address must begin with https:// (http:// only for this machine)")
+    return url.rstrip("/")
+
+
+BaseUrl = Annotated[str, AfterValidator(_encrypted)]
+"""The beginning of addresses, without a slash at its end; encrypted, or of this machine."""
+
+
+def one_credential(certificate: Path | None, key: Path | None, secret: Path | None) -> None:
+    """Raise ValueError unless it is a secret, or a certificate with its key, or neither."""
+    if (certificate is None) != (key is None):
+        raise ValueError("certificate_file and key_file go together")
+    if certificate and secret:
+        raise ValueError("give either client_secret_file or certificate_file, not both")
+
+
 def credential(name: str) -> Path | None:
     """A systemd credential of this unit, if it was passed one by that name."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
