@@ -144,10 +144,8 @@ def verdict(found: Readiness) -> str:
     if not found.accounts:
         return "Nothing is held yet."
     if now.unprotected:
-        are = "accounts are" if len(now.unprotected) > 1 else "account is"
-        return (
-            f"{len(now.unprotected)} {are} in NO vault: only the mirror on this machine holds them."
-        )
+        are, them = ("account is", "it") if len(now.unprotected) == 1 else ("accounts are", "them")
+        return f"{len(now.unprotected)} {are} in NO vault: only the mirror on this machine holds {them}."
     if now.bare:
         bare = " and ".join(now.bare)
         return f"Not everything was saved to its end once: {bare} of {_count(max(now.bare.values()), 'account')}."
@@ -181,6 +179,9 @@ def _spans(now: CutOffNow) -> Iterator[str]:
         yield f"{', '.join(services)}: up to {in_words(age)} ago"
     if now.accounts > 1 and now.worst:
         yield f"worst off is {now.worst}"
+    if now.unprotected:
+        more = f" and {len(now.unprotected) - NAMED} more" * (len(now.unprotected) > NAMED)
+        yield f"in NO vault: {', '.join(now.unprotected[:NAMED])}{more}"
     for service, number in now.bare.items():
         yield f"{service}: NO complete copy of {_count(number, 'account')}"
 
@@ -274,28 +275,34 @@ def as_page(found: Readiness) -> str:
 
 @dataclass(frozen=True)
 class Bar:
-    """One account in the plot: how old its newest complete copy is, as a share of the plot's width."""
+    """One account in the plot: how old its newest complete copy is, in thousandths of the plot's width.
+
+    Attributes:
+        limit: where a copy begins to count as old.
+    """
 
     address: str
     width: int
+    limit: int
     level: str
     words: str
 
 
 def _bars(found: Readiness) -> list[Bar]:
-    """The accounts that are worst off; full width is twice the age that is stale, or the oldest."""
+    """The accounts that are worst off; full width is a third more than the age that is stale, or the oldest."""
 
     def key(each: AccountStatus) -> float:
         return float("inf") if each.worst is None else each.worst
 
     shown = sorted(found.accounts, key=key, reverse=True)[:40]
-    scale = max([found.stale, *(each.worst or 0 for each in shown)])
+    scale = max([found.stale * 4 / 3, *(each.worst or 0 for each in shown)])
+    limit = round(1000 * found.stale / scale)
     bars = []
     for each in shown:
         late = each.worst is None or each.worst > found.stale
         width = 1000 if each.worst is None else max(4, round(1000 * each.worst / scale))
         words = "no complete copy" if each.worst is None else in_words(each.worst)
-        bars.append(Bar(each.address, width, "bad" if late else "good", words))
+        bars.append(Bar(each.address, width, limit, "bad" if late else "good", words))
     return bars
 
 

@@ -86,6 +86,7 @@ def test_an_account_in_no_vault_is_the_first_thing_said(tmp_path: Path) -> None:
     found = readiness(an_app(tmp_path, alerts=TOLD))
     assert verdict(found).startswith("1 account is in NO vault")
     assert found.level == "bad"
+    assert f"in NO vault: {BOB}" in dict(answers(found))["safe"]
     assert found.now.next == ["backupd snapshot"]
 
 
