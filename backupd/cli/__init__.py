@@ -14,19 +14,10 @@ from typing import cast
 
 import typer
 
-from backupd import __version__
-from backupd.cli import (
-    commands,
-    exporting,
-    incidents,
-    reading,
-    restoring,
-    running,
-    setup,
-    telling,
-    verifying,
-)
-from backupd.cli.output import Context, show_error
+from backupd.cli.context import Context
+from backupd.cli.lazy import HELP_OPTIONS, LazyGroup
+from backupd.cli.plain import show_error
+from backupd.cli.version import version
 from backupd.errors import BackupdError
 
 HELP = """Continuous backup of Microsoft 365 into restic, and restore to somewhere else.
@@ -42,13 +33,20 @@ UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])
 
 app = typer.Typer(
     name="backupd",
+    cls=LazyGroup,
     help=HELP,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_OPTIONS,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
 
 
 @app.callback()
@@ -57,6 +55,9 @@ def _common(
     config: str = typer.Option(None, "--config", metavar="PATH", help="The configuration file."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Say more on stderr."),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
+    _: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
 ) -> None:
     logging.basicConfig(
         stream=sys.stderr,
@@ -70,26 +71,6 @@ def _common(
     for chatty in ("asyncio", "imapclient", "httpx", "httpcore", "aiohttp", "sqlalchemy"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     context.obj = Context(config, debug=debug)
-
-
-@app.command("version")
-def _version() -> None:
-    """Print the version."""
-    sys.stdout.write(f"backupd {__version__}\n")
-
-
-for module in (
-    setup,
-    commands,
-    incidents,
-    running,
-    restoring,
-    reading,
-    exporting,
-    verifying,
-    telling,
-):
-    module.register(app)
 
 
 def main() -> None:
@@ -129,7 +110,7 @@ def main() -> None:
 
 def _run(arguments: list[str]) -> int:
     """The exit code of a command. Ctrl-C, which the parser makes an exit code of, is raised again."""
-    code = app(args=arguments, standalone_mode=False)
+    code = app(args=arguments, prog_name="backupd", standalone_mode=False)
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     return code if isinstance(code, int) else 0

@@ -11,7 +11,8 @@ from rich.console import Console
 from backupd import metrics
 from backupd.app import App, Run
 from backupd.bell import Bell
-from backupd.cli.output import Context, SyncProgress, emit, show_run, table
+from backupd.cli.context import Context
+from backupd.cli.output import SyncProgress, emit, show_run, table
 from backupd.errors import BackupdError
 from backupd.tidings import Cycle, Event, Ran
 

@@ -12,7 +12,9 @@ import typer
 from rich.console import Console
 
 from backupd import restores
-from backupd.cli.output import Context, emit, printable, size
+from backupd.cli.context import Context
+from backupd.cli.output import emit, size
+from backupd.cli.plain import printable
 from backupd.cli.reading import Account, Json, matching
 from backupd.contents import Selection
 from backupd.errors import ItemError, UserError

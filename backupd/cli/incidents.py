@@ -12,7 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from backupd.cli.output import Context, emit, printable
+from backupd.cli.context import Context
+from backupd.cli.output import emit
+from backupd.cli.plain import printable
 from backupd.cutoff import FROZEN, Case, Cause, Evidence, State
 from backupd.errors import UserError
 from backupd.incidents import Incidents, Removal, for_deletions, scope_of

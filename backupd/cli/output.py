@@ -6,16 +6,15 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from rich import filesize
 from rich.console import Console
 from rich.table import Table
 
-from backupd import config
-from backupd.app import App, Outcome, Run
+from backupd.app import Outcome, Run
+from backupd.cli.plain import printable
 from backupd.errors import BackupdError
 from backupd.model import Account, Service
 from backupd.placing import Tally
@@ -25,22 +24,6 @@ QUIET_INTERVAL = 60.0
 
 REDRAW = 0.2
 """Seconds between two states of the changing line."""
-
-
-@dataclass
-class Context:
-    """What every command is given.
-
-    Attributes:
-        path: of the configuration, when one was named.
-    """
-
-    path: str | None
-    debug: bool = False
-
-    def app(self) -> App:
-        """The composed application. Raises ConfigError."""
-        return App(config.load(config.find(Path(self.path) if self.path else None)))
 
 
 def emit(payload: Any, as_json: bool, render: Callable[[Console], None]) -> None:
@@ -59,19 +42,6 @@ def console() -> Console:
     )
 
 
-def show_error(
-    message: str, hint: str, exit_code: int, *, reason: str = "", as_json: bool = False
-) -> None:
-    """Print an error: `error: …`, `hint: …` on stderr; with JSON also as the object on stdout."""
-    if as_json:
-        told = {"message": message, "hint": hint, "reason": reason, "exit_code": exit_code}
-        sys.stdout.write(json.dumps({"error": told}, ensure_ascii=False) + "\n")
-        return
-    sys.stderr.write(f"error: {printable(message)}\n")
-    if hint:
-        sys.stderr.write(f"hint: {printable(hint)}\n")
-
-
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[int] = ()
 ) -> Table:
@@ -82,11 +52,6 @@ def table(
     for row in rows:
         made.add_row(*(printable(cell) for cell in row))
     return made
-
-
-def printable(text: str) -> str:
-    """Text from anywhere, safe for a terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
 def size(count: int) -> str:

@@ -13,7 +13,9 @@ from rich.console import Console
 from backupd.app import App
 from backupd.catalog import Catalog, loads
 from backupd.catalog.rows import FolderRow, ItemRow
-from backupd.cli.output import Context, emit, printable, size, table
+from backupd.cli.context import Context
+from backupd.cli.output import emit, size, table
+from backupd.cli.plain import printable
 from backupd.doctor import examine
 from backupd.errors import UserError
 from backupd.home import Home

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from backupd.cli.output import printable, size, table
+from backupd.cli.output import size, table
+from backupd.cli.plain import printable
 from backupd.plan import Plan
 from backupd.restored import RestoreResult, continued
 

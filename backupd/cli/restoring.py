@@ -16,7 +16,9 @@ from rich.console import Console
 
 from backupd import bare, config, restores
 from backupd.app import App
-from backupd.cli.output import Context, SyncProgress, emit, printable, size
+from backupd.cli.context import Context
+from backupd.cli.output import SyncProgress, emit, size
+from backupd.cli.plain import printable
 from backupd.cli.restore_output import payload, show_plan, show_restore
 from backupd.contents import Selection
 from backupd.errors import BackupdError, UserError

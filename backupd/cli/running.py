@@ -12,7 +12,8 @@ from rich.console import Console
 from backupd import config
 from backupd.app import App, Outcome
 from backupd.cli.commands import Accounts, Json
-from backupd.cli.output import Context, emit, show_run
+from backupd.cli.context import Context
+from backupd.cli.output import emit, show_run
 from backupd.daemon import units
 from backupd.daemon.evacuation import Evacuated, evacuate
 from backupd.model import Account

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from backupd import config
 from backupd.app import App
-from backupd.cli.output import Context, emit
+from backupd.cli.context import Context
+from backupd.cli.output import emit
 from backupd.errors import UserError
 
 STEPS = """\

@@ -15,7 +15,9 @@ from rich.console import Console
 from backupd.alerts import Alerts, Taken
 from backupd.channels import depends_on_microsoft
 from backupd.cli.commands import Accounts, Json
-from backupd.cli.output import Context, emit, printable
+from backupd.cli.context import Context
+from backupd.cli.output import emit
+from backupd.cli.plain import printable
 from backupd.errors import ConfigError
 from backupd.readiness import Readiness, as_document, as_page, as_text, readiness
 from backupd.status import domains

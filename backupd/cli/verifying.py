@@ -9,7 +9,9 @@ import typer
 from rich.console import Console
 
 from backupd.app import App
-from backupd.cli.output import Context, emit, printable, table
+from backupd.cli.context import Context
+from backupd.cli.output import emit, table
+from backupd.cli.plain import printable
 from backupd.cli.reading import Json
 from backupd.crosscheck import CrossCheck, crosscheck
 from backupd.errors import BackupdError, IntegrityError, ItemError, UserError

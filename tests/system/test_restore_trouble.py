@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from caretaker import until
 from desks import Desk
 from mirrors import ADDRESS, MirrorMaker
 from servers.dovecot import dovecot
@@ -105,7 +106,8 @@ def test_a_full_mailbox_is_told_and_with_more_room_the_rest_follows(desk: Desk) 
 def test_whoever_interrupts_is_told_that_nothing_is_lost(desk: Desk) -> None:
     desk.configure("interrupted", desk.trusted)
     process = desk.start()
-    time.sleep(1.5)
+    ledger = desk.folder / "state/restores/hand" / ADDRESS / "interrupted"
+    until(lambda: any(ledger.rglob("*.sqlite")) or process.poll() is not None, every=0.02)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     if process.returncode:  # it was not over yet

@@ -1,0 +1,29 @@
+"""What every command is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from backupd.app import App
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The common options.
+
+    Attributes:
+        path: of the configuration, when one was named.
+    """
+
+    path: str | None
+    debug: bool = False
+
+    def app(self) -> App:
+        """The composed application. Raises ConfigError."""
+        from backupd import config  # noqa: PLC0415 - help and errors do not wait for it
+        from backupd.app import App  # noqa: PLC0415
+
+        return App(config.load(config.find(Path(self.path) if self.path else None)))
