@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -22,11 +22,14 @@ MICROSOFT_KINDS = frozenset(
 )  # fmt: skip
 MICROSOFT_HOSTS = (
     "azure-api.net", "azure.com", "azurewebsites.net", "cloud.microsoft", "hotmail.com", "live.com",
-    "microsoft.com", "msn.com", "office.com", "office365.com", "onmicrosoft.com", "outlook.com",
+    "microsoft.com", "msn.com", "mx.microsoft", "office.com", "office365.com", "onmicrosoft.com", "outlook.com",
     "passport.com", "powerautomate.com", "powerplatform.com", "skype.com", "windows.net",
 )  # fmt: skip
 MICROSOFT_NAMES = frozenset({"hotmail", "live", "outlook", "msn"})
 """Mail for people lies under these names in many countries: hotmail.fr, live.nl, outlook.de."""
+
+MailHosts = Callable[[str], Collection[str]]
+"""Who takes the mail of a domain, as far as that is known; nobody where it is not."""
 
 _LOADING = threading.Lock()
 
@@ -76,8 +79,18 @@ def plugin_of(url: str) -> Any:
         return None
 
 
-def depends_on_microsoft(urls: Sequence[str], ours: Collection[str] = ()) -> list[Finding]:
-    """What is wrong with the channels as a whole: none at all, unknown ones, all of them Microsoft's.
+def nobody(domain: str) -> Collection[str]:
+    """The mail hosts of a domain, where nothing was looked up."""
+    del domain
+    return ()
+
+
+def depends_on_microsoft(
+    urls: Sequence[str], ours: Collection[str] = (), hosts: MailHosts = nobody
+) -> list[Finding]:
+    """What is wrong with the channels: none at all, unknown ones, mailboxes at Microsoft under another name.
+
+    The last finding is about all of them: whether one is left on the day of a cut-off.
 
     Args:
         urls: of the channels.
@@ -91,16 +104,40 @@ def depends_on_microsoft(urls: Sequence[str], ours: Collection[str] = ()) -> lis
         for each in channels(urls)
         if plugin_of(each.url) is None and not is_microsoft(each.url, ours)
     ]  # fmt: skip
-    return [*found, _independence(urls, ours)]
+    return [*found, *_disguised(urls, ours, hosts), _independence(urls, ours, hosts)]
 
 
-def _independence(urls: Sequence[str], ours: Collection[str]) -> Finding:
+def _disguised(urls: Sequence[str], ours: Collection[str], hosts: MailHosts) -> Iterable[Finding]:
+    """Mail to a domain that does not look like Microsoft's, and is."""
+    for each in channels(urls):
+        for domain in mail_domains([each.url]):
+            there = [host for host in hosts(domain) if is_microsoft_host(host)]
+            if there and not is_microsoft_host(domain, ours):
+                yield Finding(
+                    "warning", f"alerts: channel {each.label}",
+                    f"ends in a mailbox at Microsoft: the mail of {domain} goes to {there[0]}",
+                    "On the day of a cut-off it may not arrive. Give another address, at another provider.",
+                )  # fmt: skip
+
+
+def mail_domains(urls: Iterable[str]) -> list[str]:
+    """The domains of those whom the channels send mail to."""
+    plugins = [plugin_of(url) for url in urls]
+    targets = [each for plugin in plugins if _is_mail(plugin) for each in plugin.targets]
+    return sorted({str(address).rpartition("@")[2].lower() for _, address in targets} - {""})
+
+
+def _is_mail(plugin: Any) -> bool:
+    return type(plugin).__name__ == "NotifyEmail"
+
+
+def _independence(urls: Sequence[str], ours: Collection[str], hosts: MailHosts) -> Finding:
     if not urls:
         return Finding(
             "warning", "alerts", "nobody is told when an account is cut off",
             "Set urls in [alerts], with at least one channel that is not Microsoft's.",
         )  # fmt: skip
-    dependent = [is_microsoft(url, ours) for url in urls]
+    dependent = [is_microsoft(url, ours, hosts) for url in urls]
     if all(dependent):
         return Finding(
             "warning", "alerts", "every channel depends on Microsoft: on the day of a cut-off none may reach you",
@@ -111,15 +148,15 @@ def _independence(urls: Sequence[str], ours: Collection[str]) -> Finding:
     return Finding("ok", "alerts", f"{free} of {len(urls)} channels do without Microsoft")
 
 
-def is_microsoft(url: str, ours: Collection[str] = ()) -> bool:
+def is_microsoft(url: str, ours: Collection[str] = (), hosts: MailHosts = nobody) -> bool:
     """Whether a channel is Microsoft's, or ends in a mailbox that would be cut off with the rest."""
     if kind_of(url) in MICROSOFT_KINDS:
         return True
     plugin = plugin_of(url)
     if plugin is None:
         return is_microsoft_host(_host_of(url))
-    if type(plugin).__name__ == "NotifyEmail":
-        return _mail_is_microsoft(plugin, ours)
+    if _is_mail(plugin):
+        return _mail_is_microsoft(plugin, ours, hosts)
     if type(plugin).__name__ in {"NotifyWorkflows", "NotifyMSTeams", "NotifyOffice365"}:
         return True
     return is_microsoft_host(str(getattr(plugin, "host", "") or ""))
@@ -130,12 +167,15 @@ def _host_of(url: str) -> str:
     return url.partition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]
 
 
-def _mail_is_microsoft(plugin: Any, ours: Collection[str]) -> bool:
+def _mail_is_microsoft(plugin: Any, ours: Collection[str], hosts: MailHosts) -> bool:
     """It is sent by Microsoft, or everybody it goes to reads it there."""
     if is_microsoft_host(str(plugin.smtp_host or ""), ours):
         return True
     domains = [str(address).rpartition("@")[2] for _, address in plugin.targets]
-    return bool(domains) and all(is_microsoft_host(domain, ours) for domain in domains)
+    return bool(domains) and all(
+        is_microsoft_host(domain, ours) or any(map(is_microsoft_host, hosts(domain)))
+        for domain in domains
+    )
 
 
 def is_microsoft_host(host: str, ours: Collection[str] = ()) -> bool:

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from backupd.config.service import Alerts, Guard, Limits, Metrics, Schedule
+from backupd.config.service import Alerts, Dns, Guard, Limits, Metrics, Schedule
 from backupd.config.sources import SOURCE_TYPES, SourceSection
 from backupd.config.storage import Storage
 from backupd.config.targets import TargetSection
@@ -38,6 +38,7 @@ class Config(Section):
     guard: Guard = Guard()
     alerts: Alerts = Alerts()
     metrics: Metrics = Metrics()
+    dns: Dns = Dns()
     sources: Mapping[str, SourceSection] = Field(default_factory=dict)
     storage: Mapping[str, Storage] = Field(default_factory=dict)
     targets: Mapping[str, TargetSection] = Field(default_factory=dict)

@@ -19,6 +19,7 @@ from backupd.config.values import (
     credential,
     read_secret,
 )
+from backupd.mx import place
 
 
 class Limits(Section):
@@ -95,6 +96,23 @@ class Alerts(Section):
         lines = (line.strip() for line in text.splitlines())
         found = (*self.urls, *(line for line in lines if line and not line.startswith("#")))
         return tuple(dict.fromkeys(found))
+
+
+class Dns(Section):
+    """Whom to ask where the mail of a domain goes."""
+
+    servers: tuple[str, ...] = ()
+    """`ADDRESS` or `ADDRESS:PORT`; those of this machine when there is none."""
+
+    @field_validator("servers")
+    @classmethod
+    def _addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for each in servers:
+            try:
+                place(each)
+            except ValueError:
+                raise ValueError(f"{each!r} is no IP address (with or without a port)") from None
+        return servers
 
 
 class Metrics(Section):
