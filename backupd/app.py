@@ -23,6 +23,7 @@ from backupd.guard import Guard
 from backupd.home import Home, home_of, homes
 from backupd.incidents import Incidents
 from backupd.index import write_account
+from backupd.jurisdictions import require_storages
 from backupd.model import Account
 from backupd.ports import Finding, Probing, Source
 from backupd.recovery import recover
@@ -382,6 +383,7 @@ class App:
             raise ConfigError(
                 "The configuration has no [storage.NAME].", hint="`backupd init` writes one."
             )
+        require_storages(self.config)
 
 
 def _listed(source: Source, patterns: Sequence[str]) -> tuple[list[Account], BackupdError | None]:

@@ -15,6 +15,7 @@ from backupd.app import App
 from backupd.channels import depends_on_microsoft
 from backupd.config import Config
 from backupd.errors import BackupdError
+from backupd.jurisdictions import standings
 from backupd.ports import Finding
 from backupd.status import domains
 from backupd.vault import vault_of
@@ -32,6 +33,7 @@ def examine(app: App) -> Iterator[Finding]:
     yield from _disk(app.config.state_dir)
     yield from _secrets(app.config)
     yield from _storages(app)
+    yield from _operators(app.config)
     yield from _sources(app)
     yield from _targets(app)
     yield from _alerts(app)
@@ -134,6 +136,15 @@ def _storages(app: App) -> Iterator[Finding]:
             else "no vault yet: the first snapshot makes it"
         )
         yield Finding("ok", subject, f"{vault.repository.label}: {held}")
+
+
+def _operators(config: Config) -> Iterator[Finding]:
+    """Who runs every storage and target, under which law, and whether that was accepted."""
+    try:
+        for standing in standings(config):
+            yield from standing.findings()
+    except BackupdError as error:
+        yield _error("operators_file", error)
 
 
 def _sources(app: App) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,7 @@ from backupd.channels import depends_on_microsoft
 from backupd.cutoff import Case, State
 from backupd.errors import BackupdError
 from backupd.incidents import Incidents, Removal
+from backupd.jurisdictions import Told, as_told, standings
 from backupd.model import Service
 from backupd.notices import HAPPENED
 from backupd.ports import Finding
@@ -57,6 +59,7 @@ class Readiness:
         cases: those that are not healthy.
         warnings: what is wrong with what should warn us.
         unreadable: accounts whose catalog cannot be read, and why.
+        places: who runs every storage and target, as far as their addresses tell.
     """
 
     when: float
@@ -69,6 +72,7 @@ class Readiness:
     mirror: str
     unreadable: dict[str, str]
     stale: float
+    places: list[Told]
 
     @property
     def level(self) -> str:
@@ -76,7 +80,8 @@ class Readiness:
         old = any(each.worst is None or each.worst > self.stale for each in self.accounts)
         if self.now.frozen or self.now.unprotected or self.unreadable or old or not self.accounts:
             return "bad"
-        troubled = self.cases or self.removals or self.warnings or self.now.missing
+        refused = any(each.refused for each in self.places)
+        troubled = self.cases or self.removals or self.warnings or self.now.missing or refused
         return "warn" if troubled or any(each.lacking for each in self.now.storages) else "good"
 
 
@@ -104,6 +109,7 @@ def readiness(app: App, patterns: Sequence[str] = ()) -> Readiness:
         mirror=str(app.config.state_dir),
         unreadable=unreadable,
         stale=app.config.alerts.stale,
+        places=_places(app),
     )
 
 
@@ -113,6 +119,13 @@ def _warnings(app: App) -> list[Finding]:
     except BackupdError as error:
         return [Finding("error", "alerts", str(error), error.hint)]
     return [each for each in found if each.level != "ok"]
+
+
+def _places(app: App) -> list[Told]:
+    """Nothing when operators_file cannot be read, which must not keep anybody from the rest: `doctor` says so."""
+    with suppress(BackupdError):
+        return [each for held in standings(app.config) for each in as_told(held)]
+    return []
 
 
 def _service(app: App) -> ServiceState:
@@ -164,6 +177,8 @@ def answers(found: Readiness) -> Iterator[tuple[str, list[str]]]:
     if found.accounts:
         yield "missing", list(_missing(now))
         yield "copies", [*map(_storage, now.storages), f"mirror: {found.mirror} on this machine"]
+    if found.places:
+        yield "run by", [_place(each) for each in found.places]
     yield "frozen", list(_frozen(found))
     yield "service", [_service_words(found.service)]
     yield "next", now.next
@@ -205,6 +220,11 @@ def _storage(state: StorageState) -> str:
     if state.accounts > 1:
         ages += f", the oldest {in_words(state.oldest)}"
     return f"{state.storage}: {_count(state.accounts, 'account')}, {ages}{lacking}"
+
+
+def _place(place: Told) -> str:
+    refused = "REFUSED until its law is accepted: " if place.refused else ""
+    return f"{place.section}: {refused}{place.words}"
 
 
 def _frozen(found: Readiness) -> Iterator[str]:

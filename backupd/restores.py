@@ -22,12 +22,14 @@ from backupd.app import App
 from backupd.config import Config, TargetSection
 from backupd.contents import MirrorContents, Selection, VaultContents
 from backupd.errors import ConfigError, UserError
+from backupd.jurisdictions import of_target, require
 from backupd.ledger import Ledger
 from backupd.locks import exclusive
 from backupd.plan import Plan, plan
 from backupd.ports import Finding, Parcel, Reader, Shelf, Target
 from backupd.restore import Listener, Restore
 from backupd.restored import RestoreResult
+from backupd.sovereignty import known_operators
 from targets import Ask, Request, mbox
 from targets.mbox import Exported
 
@@ -71,12 +73,21 @@ class Destination:
 
 
 def destination(config: Config, to: str, settings: Mapping[str, str]) -> tuple[TargetSection, str]:
-    """The section behind `--to`, and the target's identity. Raises ConfigError.
+    """The section behind `--to`, and the target's identity.
+
+    Raises ConfigError, also for a target under a law that nobody has accepted.
 
     Args:
         to: a section's name, `folder:PATH`, or a provider or protocol that `settings` complete.
         settings: `KEY` or `SERVICE.KEY` → value, put over the section.
     """
+    section, identity = _meant(config, to, settings)
+    standing = of_target(section, known_operators(config.operators_file))
+    require(standing, "--set accept_jurisdiction=")
+    return section, identity
+
+
+def _meant(config: Config, to: str, settings: Mapping[str, str]) -> tuple[TargetSection, str]:
     kind, colon, path = to.partition(":")
     if kind == "folder" and colon:
         raw: dict[str, object] = {"type": "folder", "path": Path(path).absolute()}

@@ -65,6 +65,7 @@ def _status_payload(found: Readiness) -> dict[str, Any]:
         "removals": found.removals,
         "warnings": found.warnings,
         "service": found.service,
+        "places": found.places,
         "unreadable": found.unreadable,
         "marks": {
             f"{each.source}/{each.address}": mark_of(each.source, each.address)

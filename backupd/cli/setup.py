@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,10 @@ from backupd import config
 from backupd.app import App
 from backupd.cli.context import Context
 from backupd.cli.output import emit
+from backupd.cli.plain import printable
 from backupd.errors import UserError
+from backupd.jurisdictions import Standing, of_storage, require
+from backupd.sovereignty import WATCHED, known_operators
 
 STEPS = """\
 Register backupd in your tenant (entra.microsoft.com, as a Global or Privileged Role Administrator):
@@ -43,6 +47,7 @@ client_secret_file = {secret_file}
 [storage.primary]
 repository = {repository}
 password_file = {password_file}
+accept_jurisdiction = [{accepted}]
 """
 
 PASSWORD_BYTES = 24
@@ -66,6 +71,10 @@ def init(
     state_dir: Annotated[
         str, typer.Option(help="Where mirrors and catalogs lie.")
     ] = "/var/lib/backupd",
+    accept_jurisdiction: Annotated[
+        str | None,
+        typer.Option(metavar="LAW", help="Take a storage under the law of US or CN all the same."),
+    ] = None,
     vault: Annotated[
         str | None, typer.Option(metavar="ACCOUNT", help="Only begin a new vault for this account.")
     ] = None,
@@ -87,11 +96,15 @@ def init(
     repository = repository or _ask(
         "Where shall vaults lie (a folder, s3:https://…, sftp:…, rest:https://…)", asked
     )
-    written = _write(path, Path(state_dir), tenant_id, client_id, repository)
+    standing = _standing(repository, accept_jurisdiction)
+    require(standing, "--accept-jurisdiction ")
+    written = _write(path, Path(state_dir), tenant_id, client_id, standing, repository)
     config.load(path)
 
     def render(out: Console) -> None:
         out.print(f"\nWritten: {path}\n\n{STEPS}")
+        for each in standing.findings():
+            out.print(printable(f"Your storage: {each.message}. {each.hint}\n"))
         out.print(f"Client secret goes into:  {written['secret_file']}")
         out.print(f"Vault password lies in:   {written['password_file']}")
         out.print(
@@ -103,6 +116,21 @@ def init(
     return 0
 
 
+def _standing(repository: str, accepted: str | None) -> Standing:
+    """Who runs the storage that was named. Raises ConfigError for a law that is no country."""
+    section = config.Storage(name="primary", repository=repository)
+    held = of_storage(section, known_operators())
+    if not accepted:
+        return held
+    laws = {word.strip().upper() for word in accepted.split(",")}
+    if not laws <= WATCHED:
+        raise UserError(
+            f"--accept-jurisdiction {accepted!r} is not a law that has to be accepted.",
+            hint=f"Choose from: {', '.join(sorted(WATCHED))}.",
+        )
+    return replace(held, accepted=frozenset(laws))
+
+
 def _ask(question: str, asked: bool) -> str:
     if not asked:
         raise UserError(f"Missing: {question}.", hint="`backupd init --help` lists the options.")
@@ -111,7 +139,12 @@ def _ask(question: str, asked: bool) -> str:
 
 
 def _write(
-    path: Path, state_dir: Path, tenant_id: str, client_id: str, repository: str
+    path: Path,
+    state_dir: Path,
+    tenant_id: str,
+    client_id: str,
+    standing: Standing,
+    repository: str,
 ) -> dict[str, str]:
     """The configuration and its secret files, none of which existed."""
     folder = path.absolute().parent / "secrets"
@@ -128,6 +161,7 @@ def _write(
         "password_file": str(password_file),
     }
     quoted = {key: _toml(value) for key, value in values.items()}
+    quoted["accepted"] = ", ".join(_toml(law) for law in sorted(standing.accepted))
     path.write_text(CONFIG.format(name="microsoft365", **quoted), encoding="utf-8")
     return {"config": str(path), **values}
 

@@ -33,8 +33,10 @@ class Config(Section):
 
     state_dir: AbsolutePath = Path("/var/lib/backupd")
     restic: str = "restic"
+    operators_file: AbsolutePath | None = None
     limits: Limits = Limits()
     schedule: Schedule = Schedule()
+    verify: Verify = Verify()
     guard: Guard = Guard()
     alerts: Alerts = Alerts()
     metrics: Metrics = Metrics()

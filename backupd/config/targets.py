@@ -18,6 +18,7 @@ from backupd.config.values import (
     Section,
     one_credential,
 )
+from backupd.sovereignty import Accepted
 
 
 class Part(Section):
@@ -59,6 +60,7 @@ class TargetSection(Part):
     type: str
     values: Mapping[str, str] = Field(default_factory=dict)
     keep_attendees: bool = False
+    accept_jurisdiction: Accepted = ()
     tenant_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")] | None = None
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = None
     client_secret_file: AbsolutePath | None = None

@@ -22,6 +22,7 @@ from backupd.daemon.events import Bulletin, Listener
 from backupd.daemon.history import History
 from backupd.daemon.notify import notify, reloading, watchdog_seconds
 from backupd.errors import BackupdError, ConfigError, UserError
+from backupd.jurisdictions import require_storages
 from backupd.locks import exclusive
 from backupd.metrics import Exporter
 
@@ -74,6 +75,7 @@ def prepared(path: Path) -> App:
             "The service needs a [sources.NAME] and a [storage.NAME].",
             hint="`backupd init` writes both.",
         )
+    require_storages(app.config)
     for section in app.config.sources.values():
         _read_secrets(section)
     for storage in app.config.storage.values():
