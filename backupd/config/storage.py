@@ -17,24 +17,7 @@ from backupd.config.values import (
     read_secret,
 )
 from backupd.errors import ConfigError
-from backupd.locations import parse
 from backupd.sovereignty import Accepted
-
-SSH_WORD = re.compile(r"[A-Za-z0-9/._@%+=,-]+")
-"""Characters that neither restic, which splits the command for ssh, nor ssh itself takes for anything else."""
-
-OPTION = re.compile(r"(s3|rest|b2|azure|gs|swift|sftp|rclone|local)\.[a-z0-9-]+")
-PROGRAMS = frozenset({"sftp.command", "sftp.args", "rclone.program", "rclone.args"})
-"""Extended options that start programs: backupd sets those of SFTP itself."""
-
-
-def _ssh_word(path: Path) -> Path:
-    if not SSH_WORD.fullmatch(str(path)):
-        raise ValueError("a path for ssh may hold letters, digits and /._@%+=,- only")
-    return path
-
-
-SshPath = Annotated[AbsolutePath, AfterValidator(_ssh_word)]
 
 
 class Storage(Section):
@@ -48,23 +31,6 @@ class Storage(Section):
     shared: bool = False
     compression: Literal["auto", "off", "fastest", "better", "max"] = "auto"
     accept_jurisdiction: Accepted = ()
-    append_only: bool = False
-    """The storage lets us add and never remove: forget and prune must run elsewhere."""
-    limit_upload: Annotated[int, Field(ge=0)] = 0
-    """KiB a second; 0 is no limit."""
-    limit_download: Annotated[int, Field(ge=0)] = 0
-    """KiB a second; 0 is no limit."""
-    answer_within: Duration = 60.0
-    """Seconds within which a vault must open; then the storage counts as out of reach."""
-    run_within: Duration = 7200.0
-    """Seconds after which an upload is broken off, so that its account can be synced again; the next goes on."""
-    ca_file: AbsolutePath | None = None
-    client_certificate_file: AbsolutePath | None = None
-    """PEM: the certificate and its key in one file."""
-    ssh_key_file: SshPath | None = None
-    ssh_known_hosts_file: SshPath | None = None
-    options: Mapping[str, str] = Field(default_factory=dict)
-    """restic's extended options (`restic options` lists them)."""
 
     @model_validator(mode="after")
     def _one_password(self) -> Storage:
