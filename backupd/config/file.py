@@ -36,7 +36,6 @@ class Config(Section):
     operators_file: AbsolutePath | None = None
     limits: Limits = Limits()
     schedule: Schedule = Schedule()
-    verify: Verify = Verify()
     guard: Guard = Guard()
     alerts: Alerts = Alerts()
     metrics: Metrics = Metrics()
