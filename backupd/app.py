@@ -17,7 +17,7 @@ from typing import TypeVar
 import sources
 from backupd.config import AccountFilter, Config
 from backupd.contents import MirrorContents, VaultContents, from_vault
-from backupd.cutoff import GRAVE, Case, cause_of
+from backupd.cutoff import GRAVE, Case, Patience, cause_of
 from backupd.errors import BackupdError, ConfigError, CutOff, UserError
 from backupd.guard import Guard
 from backupd.home import Home, home_of, homes
@@ -25,10 +25,13 @@ from backupd.incidents import Incidents
 from backupd.index import write_account
 from backupd.jurisdictions import require_storages
 from backupd.model import Account
+from backupd.mx import Routes
+from backupd.opinions import Opinions
 from backupd.ports import Finding, Probing, Source
 from backupd.recovery import recover
 from backupd.restic import Restic
 from backupd.snapshot import Listener, SnapshotResult, snapshot_account
+from backupd.storages import Storages
 from backupd.sync import Progress, Share, SyncResult, gather, glance, sync_account
 from backupd.vault import Vault, vault_of
 from backupd.vigil import Vigil
@@ -97,9 +100,23 @@ class App:
         return Restic(self.config.restic)
 
     @cached_property
+    def storages(self) -> Storages:
+        """What is known of every storage, and the gates in front of them."""
+        return Storages(self.config.state_dir)
+
+    @cached_property
     def vigil(self) -> Vigil:
         """What hears of every sync, and freezes and probes when it must."""
-        return Vigil(self.config.state_dir, self.source, self.vaults, self.clock)
+        patience = Patience(self.config.cutoff.consent, self.config.cutoff.blocked)
+        return Vigil(
+            self.config.state_dir, self.source, self.vaults, self.clock, patience, self.opinions
+        )
+
+    @cached_property
+    def opinions(self) -> Opinions:
+        """Who else is asked about an account that is refused."""
+        routes = Routes(self.config.state_dir, self.config.dns.servers, self.clock)
+        return Opinions(self.config.state_dir, self.source, tuple(self.config.sources), routes)
 
     @property
     def incidents(self) -> Incidents:
@@ -127,7 +144,13 @@ class App:
         """The vaults of an account, one a storage."""
         restic, source = self.restic, home.folder.parent.name
         return [
-            vault_of(storage, restic, self.config.state_dir, source, home.address)
+            vault_of(
+                storage,
+                restic,
+                self.config.state_dir,
+                (source, home.address),
+                self.storages.gate(storage.name),
+            )
             for storage in self.config.storage.values()
         ]
 
@@ -228,6 +251,7 @@ class App:
             with self.source(name) as source:
                 if isinstance(source, Probing):
                     yield from source.warnings([account for account in held if account])
+        yield from self.opinions.warnings(self.opinions.domains(), self.clock())
 
     # -- the verbs, for one account; what goes wrong is in the outcome --------------------------
 

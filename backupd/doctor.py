@@ -12,12 +12,11 @@ from pathlib import Path
 
 import targets
 from backupd.app import App
-from backupd.channels import depends_on_microsoft
 from backupd.config import Config
 from backupd.errors import BackupdError
 from backupd.jurisdictions import standings
 from backupd.ports import Finding
-from backupd.status import domains
+from backupd.readiness import channel_findings
 from backupd.vault import vault_of
 
 LOW_SPACE = 1 << 30
@@ -121,17 +120,15 @@ def _storages(app: App) -> Iterator[Finding]:
     for name, storage in app.config.storage.items():
         subject = f"storage.{name}"
         homes = app.homes()
-        source, address = (
-            (homes[0].folder.parent.name, homes[0].address) if homes else ("doctor", PROBE)
-        )
+        owner = (homes[0].folder.parent.name, homes[0].address) if homes else ("doctor", PROBE)
         try:
-            vault = vault_of(storage, app.restic, app.config.state_dir, source, address)
+            vault = vault_of(storage, app.restic, app.config.state_dir, owner)
             there = vault.repository.exists()
         except BackupdError as error:
             yield _error(subject, error)
             continue
         held = (
-            f"the vault of {address} opens"
+            f"the vault of {owner[1]} opens"
             if there
             else "no vault yet: the first snapshot makes it"
         )
@@ -176,11 +173,9 @@ def _targets(app: App) -> Iterator[Finding]:
 
 
 def _alerts(app: App) -> Iterator[Finding]:
-    """Whether anybody is told, over channels that outlive Microsoft. Nothing is sent."""
-    try:
-        yield from depends_on_microsoft(app.config.alerts.channels(), domains(app.homes()))
-    except BackupdError as error:
-        yield _error("alerts", error)
+    """Whether anybody is told, over channels that outlive Microsoft, and whether mail reaches our domains."""
+    yield from channel_findings(app, ask=True)
+    yield from app.opinions.warnings(app.opinions.domains(), app.clock())
 
 
 def _error(subject: str, error: BackupdError) -> Finding:

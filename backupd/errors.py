@@ -14,6 +14,7 @@ BackupdError
 │   └── ItemRefused
 ├── VaultError       the repository needs attention
 │   ├── VaultLocked
+│   ├── VaultUnreachable
 │   └── VaultIncomplete
 └── IntegrityError   bytes differ from what was recorded; never retried away, never skipped
 
@@ -115,11 +116,23 @@ class ItemRefused(ItemError):
 
 
 class VaultError(BackupdError):
-    """The repository needs attention."""
+    """The repository needs attention.
+
+    Attributes:
+        said: what restic complained about, line by line, the last ones; for people, never for decisions.
+    """
+
+    said: tuple[str, ...] = ()
 
 
 class VaultLocked(VaultError):
     """Another restic holds the repository."""
+
+    exit_code = 75
+
+
+class VaultUnreachable(VaultError):
+    """The storage does not answer, or not in time; other storages are not concerned."""
 
     exit_code = 75
 

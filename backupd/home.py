@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,26 @@ class Home:
             fresh.replace(path)
 
     @contextmanager
-    def writing(self) -> Iterator[Catalog]:
+    def writing(self, *, patience: float = 0.0) -> Iterator[Catalog]:
         """The open catalog, with no other writer until the end.
 
-        Raises TransientError(reason="busy") when another run is at this account.
+        Raises TransientError(reason="busy") when another run is at this account for `patience` seconds.
         """
         _make(self.folder)
-        with exclusive(self.folder / "lock", self.address), Catalog(self.catalog_path) as catalog:
+        lock = exclusive(self.folder / "lock", self.address, patience=patience)
+        with lock, Catalog(self.catalog_path) as catalog:
             yield catalog
+
+    def at_vault(self, storage: str, *, patience: float = 0.0) -> AbstractContextManager[None]:
+        """Around what adds to the vault in a storage, removes from it, or needs it to stand still: one at a time.
+
+        Raises TransientError(reason="busy") when another run is at it for `patience` seconds.
+        """
+        return exclusive(
+            self.folder / f"vault-{storage}.lock",
+            f"the vault of {self.address} in {storage}",
+            patience=patience,
+        )
 
     @contextmanager
     def reading(self) -> Iterator[Catalog]:

@@ -19,8 +19,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
-from backupd.errors import UserError, VaultError, VaultIncomplete, VaultLocked
+from backupd.errors import (
+    UserError,
+    VaultError,
+    VaultIncomplete,
+    VaultLocked,
+    VaultUnreachable,
+)
+from backupd.locations import parse, why_silent
+from backupd.patience import IDLE, LATE, Patience
 
 OLDEST = (0, 14, 0)
 """The version in Debian 12: the first with repository format 2 (compression)."""
@@ -35,6 +44,16 @@ STDERR_LIMIT = 64 << 10
 
 PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSH_AUTH_SOCK")
 """What restic gets to see of our own environment."""
+
+SECRET = re.compile(r"KEY|SECRET|TOKEN|PASS", re.IGNORECASE)
+"""Variables whose values are never repeated, whatever restic says."""
+SHORTEST_SECRET = 4
+"""Characters from which on a value is taken for one: hiding shorter ones would garble every sentence."""
+
+KNOCK = 10.0
+"""Seconds that a server gets to take a connection, before restic is started for it."""
+
+LOST = {LATE: "it does not answer in time", IDLE: "nothing moves any more"}
 
 Message = dict[str, Any]
 
@@ -110,6 +129,8 @@ class Repository:
         password: a file, or a command that prints it.
         environment: what the storage needs (keys of an object store, say).
         cache: where restic keeps its cache.
+        flags: what every command is started with; no secrets.
+        answer_within: seconds in which a vault must open.
     """
 
     restic: Restic
@@ -117,6 +138,8 @@ class Repository:
     password: Path | str
     cache: Path
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    flags: tuple[str, ...] = ()
+    answer_within: float | None = None
 
     @property
     def label(self) -> str:
@@ -128,19 +151,29 @@ class Repository:
         arguments: Sequence[str],
         *,
         folder: Path | None = None,
-        listen: Callable[[Message], None] | None = None,
+        listen: Callable[[Message, Patience], None] | None = None,
+        within: float | None = None,
+        idle: float | None = None,
     ) -> list[Message]:
         """Run a command to its end and return its JSON messages (all, or none with `listen`).
 
+        Args:
+            listen: told every message, and whom to tell when something moved.
+            within: seconds after which it is ended.
+            idle: seconds without a move after which it is ended.
+
         Raises UserError for a missing repository or a wrong password, VaultLocked,
-        VaultIncomplete for exit code 3, VaultError for everything else.
+        VaultUnreachable when it was ended, VaultIncomplete for exit code 3, VaultError for
+        everything else.
         """
         messages: list[Message] = []
-        hear = listen or messages.append
-        with self.stream([*arguments, "--json"], folder=folder) as out:
+        with self._started([*arguments, "--json"], folder, within, idle) as (out, patience):
             for line in out:
                 for message in _parse(line):
-                    hear(message)
+                    if listen:
+                        listen(message, patience)
+                    else:
+                        messages.append(message)
         return messages
 
     @contextmanager
@@ -151,10 +184,21 @@ class Repository:
 
         Leaving early stops the command.
         """
+        with self._started(arguments, folder) as (out, _):
+            yield out
+
+    @contextmanager
+    def _started(
+        self,
+        arguments: Sequence[str],
+        folder: Path | None = None,
+        within: float | None = None,
+        idle: float | None = None,
+    ) -> Iterator[tuple[IO[bytes], Patience]]:
         self.restic.require()
         with tempfile.TemporaryFile() as complaints:
             process = subprocess.Popen(
-                [self.restic.path, *arguments],
+                [self.restic.path, *self.flags, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=complaints,
@@ -162,27 +206,55 @@ class Repository:
                 env=self._environment(),
             )
             assert process.stdout is not None  # noqa: S101 - PIPE was asked for
-            finished = False
+            patience, finished = Patience(process, within, idle), False
             try:
-                yield process.stdout
+                yield process.stdout, patience
                 finished = True
             finally:
                 if not finished:
                     process.terminate()
                 process.stdout.close()
                 code = process.wait()
+                patience.close()
+            if code and patience.lost:
+                raise self._unreachable(LOST[patience.lost], patience.lost)
             if code:
                 raise self._error(arguments[0], code, complaints)
 
+    @property
+    def mute(self) -> bool:
+        """Whether restic cannot tell a missing repository from other failures: remote, before 0.17."""
+        return self.restic.version < (0, 17) and parse(self.location).kind != "local"
+
     def exists(self) -> bool:
         """Whether there is a repository that our password opens. Raises as `run` does."""
+        self.knock()
         try:
-            self.run(["cat", "config", "--no-lock"])
+            self.run(["cat", "config", "--no-lock"], within=self.answer_within)
         except UserError as error:
             if error.reason == "no-vault":
                 return False
             raise
         return True
+
+    def knock(self) -> None:
+        """Raise VaultUnreachable when nobody takes a connection where the storage should be.
+
+        restic itself would try again for a quarter of an hour.
+        """
+        if any(name.lower().endswith("_proxy") for name in self.environment):
+            return  # somebody else makes the connection
+        why = why_silent(parse(self.location), min(KNOCK, self.answer_within or KNOCK))
+        if why:
+            raise self._unreachable(why)
+
+    def _unreachable(self, why: str, reason: str = "unreachable") -> VaultUnreachable:
+        return VaultUnreachable(
+            f"The storage of {self.label} is out of reach: {why}.",
+            hint="Is the network up, and does the storage run? What it lacks is copied as soon as it is back; "
+            "the mirror and the other storages are not concerned.",
+            reason=reason,
+        )
 
     def _environment(self) -> dict[str, str]:
         passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -191,14 +263,31 @@ class Repository:
         )
         return passed | {
             **self.environment,
-            "RESTIC_REPOSITORY": self.location,
+            "RESTIC_REPOSITORY": self._location(),
             opened: str(self.password),
             "RESTIC_CACHE_DIR": str(self.cache),
             "RESTIC_PROGRESS_FPS": "1",
         }
 
+    def _location(self) -> str:
+        """With the user and password of a REST server, which restic itself looks for since 0.16 only."""
+        user = self.environment.get("RESTIC_REST_USERNAME")
+        if not user or not self.location.startswith("rest:"):
+            return self.location
+        parts = urlsplit(self.location.removeprefix("rest:"))
+        word = quote(self.environment.get("RESTIC_REST_PASSWORD", ""), safe="")
+        server = f"{quote(user, safe='')}:{word}@{parts.netloc.rpartition('@')[2]}"
+        return f"rest:{urlunsplit(parts._replace(netloc=server))}"
+
+    def _hidden(self, said: str) -> str:
+        """What restic said, without any secret that it was given."""
+        for name, value in self.environment.items():
+            if SECRET.search(name) and len(value) >= SHORTEST_SECRET:
+                said = said.replace(value, "…")
+        return re.sub(r"//[^/@\s]*@", "//…@", said)
+
     def _error(self, command: str, code: int, complaints: IO[bytes]) -> Exception:
-        said = _last_words(complaints)
+        said = self._hidden(_last_words(complaints))
         if code == GENERIC and command != "init":
             code = self._look_closer(command)
         if code == NO_REPOSITORY:
@@ -216,7 +305,7 @@ class Repository:
         if code == LOCKED:
             return VaultLocked(
                 f"Another restic holds the vault at {self.label}.",
-                hint="Wait for it to end. If it was killed on another machine: `restic unlock`.",
+                hint="Wait for it to end.",
                 reason="locked",
             )
         if code == INCOMPLETE:
@@ -225,20 +314,22 @@ class Repository:
                 hint="The snapshot was written without it. Check the disk and permissions of state_dir.",
                 reason="incomplete",
             )
-        return VaultError(
+        failed = VaultError(
             f"restic {command} failed for {self.label}: {said}",
             hint="`backupd doctor` looks at storage and credentials.",
             reason=f"restic-{code}",
         )
+        failed.said = tuple(map(self._hidden, _words(complaints)))
+        return failed
 
     def _look_closer(self, command: str) -> int:
         """Before 0.17 most failures are exit code 1: find out which one by looking."""
         if self.restic.version >= (0, 17):
             return GENERIC
         local = Path(self.location)
-        if ":" not in self.location.partition("/")[0] and not (local / "config").is_file():
+        if parse(self.location).kind == "local" and not (local / "config").is_file():
             return NO_REPOSITORY
-        if command == "list":
+        if command == "list" or (command == "cat" and not (local / "config").is_file()):
             return GENERIC
         try:
             locks = self._quietly(["list", "locks", "--no-lock"])
@@ -263,11 +354,15 @@ def _parse(line: bytes) -> list[Message]:
 
 def _last_words(complaints: IO[bytes]) -> str:
     """The end of what restic complained about, as one line without control characters."""
+    return "; ".join(_words(complaints)[-3:]) or "it did not say why"
+
+
+def _words(complaints: IO[bytes]) -> list[str]:
+    """The last lines of what restic complained about, without control characters."""
     end = complaints.seek(0, os.SEEK_END)
     complaints.seek(max(0, end - STDERR_LIMIT))
     lines = [line.strip() for line in complaints.read().decode("utf-8", "replace").splitlines()]
-    told = [_plain(line) for line in lines if line]
-    return "; ".join(told[-3:]) or "it did not say why"
+    return [_plain(line) for line in lines if line]
 
 
 def _plain(line: str) -> str:

@@ -1,14 +1,21 @@
 """The verb snapshot: mirror → vault, for one account and all its storages.
 
 Only an account whose mirror has changed since its last snapshot in a storage starts a restic.
-Storages fail one by one.
+Storages are written to at the same time and fail one by one: one that is down or slow delays none.
+
+Each storage gets a backup of its own. `restic copy` out of the first one would make every copy
+depend on the health of the first, fetch from it what lies here on disk, take twice the processor
+time (measured: 124 s against 60 s for 4 GB), and find both repositories' keys in one environment,
+where two object stores call theirs by the same names.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from backupd.catalog import Catalog
 from backupd.errors import BackupdError, UserError, VaultIncomplete
@@ -19,6 +26,8 @@ from backupd.recovery import recover
 from backupd.restic import Message
 from backupd.sync import disk_errors
 from backupd.vault import Vault, Written
+
+T = TypeVar("T")
 
 Listener = Callable[[str, Message], None]
 """Told what restic says while it works: storage, message."""
@@ -61,12 +70,34 @@ def snapshot_account(
             due = [vault for vault in due if vault.storage not in result.withheld]
         if due:
             write_account(catalog, home.mirror(), account)
-        for vault in due:
+        job = _Job(home, catalog, account, [vault.storage for vault in due], listen)
+        for vault, done in at_once(due, job.make):
             try:
-                result.made[vault.storage] = _make(catalog, home, account, vault, listen)
+                written = done.result()
+                _compare(job.expected, vault, written)
             except BackupdError as error:
                 result.errors[vault.storage] = error
+            else:
+                _note(catalog, vault, written)
+                result.made[vault.storage] = written
     return result
+
+
+def at_once(
+    vaults: Sequence[Vault], work: Callable[[Vault], T]
+) -> Iterator[tuple[Vault, Future[T]]]:
+    """Do the work for all vaults at the same time; each with its end, the quickest first."""
+    if not vaults:
+        return
+    with ThreadPoolExecutor(len(vaults), thread_name_prefix="vault") as workers:
+        waiting = {workers.submit(_tried, vault, work): vault for vault in vaults}
+        for done in as_completed(waiting):
+            yield waiting[done], done
+
+
+def _tried(vault: Vault, work: Callable[[Vault], T]) -> T:
+    with vault.gate.trying():
+        return work(vault)
 
 
 def needs_snapshot(catalog: Catalog, storage: str) -> bool:
@@ -81,18 +112,25 @@ def pin_account(home: Home, vaults: Sequence[Vault]) -> dict[str, BackupdError]:
     """
     failed: dict[str, BackupdError] = {}
     with home.writing() as catalog:
-        for vault in vaults:
-            last = catalog.get(f"snapshot:{vault.storage}:id")
+        held = {each.storage: catalog.get(f"snapshot:{each.storage}:id") for each in vaults}
+        with_some = [each for each in vaults if held[each.storage]]
+        for vault, done in at_once(with_some, lambda each: _pinned(home, each)):
             try:
-                renamed = vault.pin() if last else {}
+                renamed = done.result()
             except BackupdError as error:
                 failed[vault.storage] = error
                 continue
             # restic before 0.17 names a new snapshot by the first 8 characters of its id
-            now = next((new for old, new in renamed.items() if last and old.startswith(last)), last)
+            last = held[vault.storage]
+            now = next((new for old, new in renamed.items() if old.startswith(last)), last)
             with catalog.transaction():
                 catalog.put(f"snapshot:{vault.storage}:id", now)
     return failed
+
+
+def _pinned(home: Home, vault: Vault) -> dict[str, str]:
+    with home.at_vault(vault.storage):
+        return vault.pin()
 
 
 def _emptier(catalog: Catalog, vault: Vault) -> str:
@@ -106,23 +144,40 @@ def _emptier(catalog: Catalog, vault: Vault) -> str:
     return f"{vault.address} is frozen, and its last snapshot in {vault.storage} {fewer}"
 
 
-def _make(
-    catalog: Catalog, home: Home, account: Account, vault: Vault, listen: Listener | None
-) -> Written:
-    if catalog.get(f"snapshot:{vault.storage}:id"):
-        _must_exist(vault)
-    else:
-        vault.create()
-    tags = _tags(catalog, account)
-    hear = (lambda message: listen(vault.storage, message)) if listen else None
-    written = vault.make(home.mirror_path, tags, hear)
-    _compare(catalog, vault, written)
+class _Job:
+    """One account's snapshot; what the threads need of the catalog is read before they begin."""
+
+    def __init__(
+        self,
+        home: Home,
+        catalog: Catalog,
+        account: Account,
+        storages: Iterable[str],
+        listen: Listener | None,
+    ) -> None:
+        self._home, self._listen = home, listen
+        self._tags = _tags(catalog, account)
+        self._begun = {each for each in storages if catalog.get(f"snapshot:{each}:id")}
+        self.expected = catalog.files_expected()
+
+    def make(self, vault: Vault) -> Written:
+        """Called in a thread of its own."""
+        listen = self._listen
+        hear = (lambda message: listen(vault.storage, message)) if listen else None
+        with self._home.at_vault(vault.storage):
+            if vault.storage in self._begun:
+                _must_exist(vault)
+            else:
+                vault.create()
+            return vault.make(self._home.mirror_path, self._tags, hear)
+
+
+def _note(catalog: Catalog, vault: Vault, written: Written) -> None:
     with catalog.transaction():
         catalog.put(f"snapshot:{vault.storage}:id", written.snapshot_id)
         catalog.put(f"snapshot:{vault.storage}:time", str(int(time.time())))
         catalog.put(f"snapshot:{vault.storage}:revision", str(catalog.revision))
         catalog.put(f"snapshot:{vault.storage}:items", str(catalog.totals()[0]))
-    return written
 
 
 def _must_exist(vault: Vault) -> None:
@@ -136,9 +191,8 @@ def _must_exist(vault: Vault) -> None:
         )
 
 
-def _compare(catalog: Catalog, vault: Vault, written: Written) -> None:
+def _compare(expected: int, vault: Vault, written: Written) -> None:
     """What restic counted must be what the catalog says lies in the mirror."""
-    expected = catalog.files_expected()
     if written.files < expected:
         raise VaultIncomplete(
             f"Snapshot {written.snapshot_id[:8]} of {vault.address} holds {written.files} files, "

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from backupd.config import Storage
-from backupd.errors import UserError, VaultError, VaultLocked
+from backupd.errors import TransientError, UserError, VaultError, VaultLocked, VaultUnreachable
 from backupd.model import Snapshot
 from backupd.names import parse_time
+from backupd.patience import LATE, Patience
 from backupd.restic import Message, Repository, Restic
+from backupd.storages import OPEN, Gate
+from backupd.vault_locks import locked_by, locks_on, remove_stale
 
 TAG = "backupd"
 """On every snapshot of ours, so that a vault may hold others."""
@@ -25,6 +28,14 @@ PINNED = "pinned"
 
 COMPLETE = "state:complete"
 """On snapshots of a mirror in which nothing was missing."""
+
+
+STALLED = 1800.0
+"""Seconds without a byte read or a file ended after which a backup hangs: a slow line needs some
+minutes for the last packs."""
+
+AT_ONCE = 200
+"""Snapshots named in one command: ids of 64 characters, far below what a command line may hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +61,39 @@ class Written:
 
 @dataclass(frozen=True)
 class Vault:
-    """The snapshots of one account in one storage."""
+    """The snapshots of one account in one storage.
+
+    Attributes:
+        gate: what remembers whether the storage can be reached; who works on many accounts goes
+            through it (`with vault.gate.trying(): …`).
+        run_within: seconds after which an upload is broken off.
+        append_only: the storage lets nobody here remove anything.
+        shared: other accounts live in the same repository.
+    """
 
     storage: str
     address: str
     repository: Repository
+    gate: Gate = OPEN
+    run_within: float | None = None
+    append_only: bool = False
+    shared: bool = False
 
     def create(self) -> bool:
         """Create the repository; False when it is already there. Raises as `Repository.run`."""
-        if self.repository.exists():
-            return False
-        self.repository.run(["init"])
+        within = self.repository.answer_within
+        try:
+            if self.repository.exists():
+                return False
+        except VaultError as unsure:
+            if not self.repository.mute or isinstance(unsure, VaultUnreachable):
+                raise
+            try:  # it does not say whether there is none, but never makes a second one over a first
+                self.repository.run(["init"], within=within)
+            except VaultError:
+                raise unsure from None
+            return True
+        self.repository.run(["init"], within=within)
         return True
 
     def make(
@@ -69,16 +102,23 @@ class Vault:
         """Snapshot a mirror. Raises VaultIncomplete when restic could not read all of it."""
         summary: list[Message] = []
 
-        def hear(message: Message) -> None:
+        done: list[object] = []
+
+        def hear(message: Message, patience: Patience) -> None:
             if message.get("message_type") == "summary":
                 summary.append(message)
-            elif listen:
+                return
+            now = [message.get("files_done"), message.get("bytes_done")]
+            if now != done:
+                done[:] = now
+                patience.moved()
+            if listen:
                 listen(message)
 
         arguments = ["backup", "--host", _tag(self.address), *_tags([TAG, *tags])]
         if self.repository.restic.knows("backup", "--no-scan") and listen is None:
             arguments.append("--no-scan")
-        self._unlocked([*arguments, "."], folder=mirror, listen=hear)
+        self._upload([*arguments, "."], mirror, hear)
         if not summary or not summary[-1].get("snapshot_id"):
             raise VaultError(
                 f"restic ended without naming a snapshot in {self.repository.label}.",
@@ -86,6 +126,23 @@ class Vault:
                 reason="no-snapshot",
             )
         return _written(summary[-1])
+
+    def _upload(
+        self, arguments: Sequence[str], mirror: Path, hear: Callable[[Message, Patience], None]
+    ) -> None:
+        try:
+            limits = {"within": self.run_within, "idle": STALLED}
+            self.run(arguments, folder=mirror, listen=hear, **limits)
+        except VaultUnreachable as error:
+            if error.reason != LATE:
+                raise
+            raise TransientError(
+                f"The snapshot of {self.address} into {self.storage} is not finished yet: it was broken off "
+                "so that the account can be synced.",
+                hint="Nothing needs to be done: what was uploaded stays, and the next run goes on from there. "
+                "`run_within` of that storage says after how long.",
+                reason="unfinished",
+            ) from error
 
     def pin(self) -> dict[str, str]:
         """Tag the newest snapshot and the newest complete one as pinned; old id → new id.
@@ -99,9 +156,21 @@ class Vault:
         }
         if not chosen:
             return {}
-        self._unlocked(["tag", "--add", PINNED, *chosen])
+        self.run(["tag", "--add", PINNED, *chosen])
         now = {(each.time, each.tree): each.id for each in self.snapshots()}
         return {each.id: now.get((each.time, each.tree), each.id) for each in chosen.values()}
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Remove exactly these snapshots; what they alone held stays until `prune`.
+
+        Whoever calls chose them among `snapshots()`: never those of others in the same repository.
+        """
+        for start in range(0, len(ids), AT_ONCE):
+            self.run(["forget", *ids[start : start + AT_ONCE]])
+
+    def prune(self, *, everything: bool = False) -> None:
+        """Remove the data that no snapshot needs: most of it, or `everything`."""
+        self.run(["prune", *(("--max-unused", "0") if everything else ())])
 
     def snapshots(self) -> list[Snapshot]:
         """Our snapshots of this account, oldest first."""
@@ -159,13 +228,19 @@ class Vault:
             for line in out:
                 yield json.loads(line)
 
-    def _unlocked(self, arguments: Sequence[str], **how: Any) -> None:
-        """Run; when a lock is in the way, remove it if its process is dead, and try once more."""
+    def run(self, arguments: Sequence[str], **how: Any) -> list[Message]:
+        """Run a command that locks; what a dead process of this machine left is removed first.
+
+        Raises VaultLocked naming host, process and age when somebody else is at it.
+        """
         try:
-            self.repository.run(arguments, **how)
+            return self.repository.run(arguments, **how)
         except VaultLocked:
-            self.repository.run(["unlock"])
-            self.repository.run(arguments, **how)
+            remove_stale(self.repository)
+        try:
+            return self.repository.run(arguments, **how)
+        except VaultLocked as error:
+            raise locked_by(self.repository, locks_on(self.repository)) from error
 
 
 def accounts_in(repository: Repository) -> list[str]:
@@ -179,16 +254,36 @@ def accounts_in(repository: Repository) -> list[str]:
     return sorted(found)
 
 
-def vault_of(storage: Storage, restic: Restic, state_dir: Path, source: str, address: str) -> Vault:
-    """The vault of an account in a storage. Raises ConfigError for secrets that cannot be read."""
+def vault_of(
+    storage: Storage,
+    restic: Restic,
+    state_dir: Path,
+    owner: tuple[str, str],
+    gate: Gate = OPEN,
+) -> Vault:
+    """The vault of an account (its source and address) in a storage.
+
+    Raises ConfigError for secrets that cannot be read.
+    """
+    source, address = owner
     repository = Repository(
         restic,
         location(storage, source, address),
         storage.password_source(),
         state_dir / "cache",
         {"RESTIC_COMPRESSION": storage.compression} | storage.environment(),
+        storage.flags(),
+        storage.answer_within,
     )
-    return Vault(storage.name, address, repository)
+    return Vault(
+        storage.name,
+        address,
+        repository,
+        gate,
+        storage.run_within,
+        storage.append_only,
+        storage.shared,
+    )
 
 
 def location(storage: Storage, source: str, address: str) -> str:

@@ -29,16 +29,16 @@ LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/|$)")
 Share = Annotated[float, Field(gt=0, le=1)]
 AbsolutePath = Annotated[Path, AfterValidator(lambda path: path.expanduser())]
 
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31557600}
 
 
 def seconds_of(value: Any) -> Any:
     """The seconds of "90s", "5m", "1h30m" or "1d"; numbers stay as they are. Raises ValueError."""
     if not isinstance(value, str):
         return value
-    if not re.fullmatch(r"(\d+(\.\d+)?[smhdw])+", value.strip()):
-        raise ValueError('a duration is a number and s, m, h, d or w, such as "5m" or "1h30m"')
-    parts: list[tuple[str, str]] = re.findall(r"([\d.]+)([smhdw])", value)
+    if not re.fullmatch(r"(\d+(\.\d+)?[smhdwy])+", value.strip()):
+        raise ValueError('a duration is a number and s, m, h, d, w or y, such as "5m" or "1h30m"')
+    parts: list[tuple[str, str]] = re.findall(r"([\d.]+)([smhdwy])", value)
     return sum(float(number) * UNITS[unit] for number, unit in parts)
 
 
