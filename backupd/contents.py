@@ -257,7 +257,7 @@ class VaultContents(Contents):
     def __init__(self, root: Path, vault: Vault, snapshot: Snapshot) -> None:
         super().__init__(root)
         self._vault = vault
-        self._snapshot = snapshot
+        self.snapshot = snapshot
 
     def walk(self, selection: Selection) -> Iterator[tuple[Parcel, Reader]]:
         """Every item that is meant, with its bytes, which must be read before the next is asked for.
@@ -282,14 +282,14 @@ class VaultContents(Contents):
     @contextmanager
     def open(self, parcel: Parcel) -> Iterator[Reader]:
         """The bytes of one item."""
-        with self._vault.content(self._snapshot, parcel.path) as content:
+        with self._vault.content(self.snapshot, parcel.path) as content:
             yield content
 
     def _stream(
         self, root: str, wanted: set[str], selection: Selection
     ) -> Iterator[tuple[Parcel, Reader]]:
         with (
-            self._vault.tar(self._snapshot, f"/{root}") as out,
+            self._vault.tar(self.snapshot, f"/{root}") as out,
             tarfile.open(fileobj=out, mode="r|", bufsize=1 << 18) as tar,
         ):
             for member in tar:

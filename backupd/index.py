@@ -50,14 +50,15 @@ def render_dirty(catalog: Catalog, mirror: Mirror) -> None:
     for dirty in catalog.dirty():
         folder = catalog.folder(dirty.folder)
         path = index_path(folder, dirty.shard)
-        mirror.write(path, _lines(catalog, folder, dirty.shard))
+        mirror.write(path, index_lines(catalog, folder, dirty.shard))
         if dirty.shard and not mirror.exists(path):
             mirror.remove_folder(f"{folder.path}/{dirty.shard}")
         with catalog.transaction() as session:
             session.delete(dirty)
 
 
-def _lines(catalog: Catalog, folder: FolderRow, shard: str) -> Iterator[str]:
+def index_lines(catalog: Catalog, folder: FolderRow, shard: str) -> Iterator[str]:
+    """What the index file of a folder (and month) must say."""
     if folder.service is Service.FILES:
         for inner in catalog.children(folder):
             yield dumps({"folder": inner.name, "file": inner.local, "id": inner.source_id})
@@ -91,7 +92,7 @@ def write_account(catalog: Catalog, mirror: Mirror, account: Account) -> None:
             "kind": account.kind,
             "source": account.source,
         },
-        "collections": [_collection(catalog, row) for row in catalog.collections(gone=True)],
+        "collections": [collection_entry(catalog, row) for row in catalog.collections(gone=True)],
         "gaps": [
             {
                 "service": gap.service,
@@ -112,7 +113,8 @@ def write_account(catalog: Catalog, mirror: Mirror, account: Account) -> None:
     mirror.write("README.txt", README.format(address=_printable(account.address)).splitlines())
 
 
-def _collection(catalog: Catalog, row: FolderRow) -> dict[str, Any]:
+def collection_entry(catalog: Catalog, row: FolderRow) -> dict[str, Any]:
+    """What `account.json` says of a collection."""
     digest, count, size = hashlib.sha256(), 0, 0
     for key, sha256, each in catalog.hashes(row):
         digest.update(f"{key} {sha256}\n".encode())

@@ -13,12 +13,13 @@ from typing import Any
 from backupd.catalog.folders import Folders
 from backupd.catalog.items import Items
 from backupd.catalog.ledger import Ledger
+from backupd.catalog.places import Places
 from backupd.model import Facts
 
 __all__ = ["Catalog", "dumps", "loads"]
 
 
-class Catalog(Folders, Items, Ledger):
+class Catalog(Folders, Items, Ledger, Places):
     """Everything the catalog knows of one account."""
 
 

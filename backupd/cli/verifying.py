@@ -1,137 +1,136 @@
-"""The command verify: what is held, against what the sources say now."""
+"""The command verify: what is held, proven level by level."""
 
 from __future__ import annotations
 
-from itertools import combinations
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from backupd.app import App
+from backupd.app import GRAVEST_FIRST
+from backupd.cli.commands import Accounts, Json
 from backupd.cli.context import Context
-from backupd.cli.output import emit, table
+from backupd.cli.output import SyncProgress, emit, size
 from backupd.cli.plain import printable
-from backupd.cli.reading import Json
-from backupd.crosscheck import CrossCheck, crosscheck
-from backupd.errors import BackupdError, IntegrityError, ItemError, UserError
-from backupd.home import Home
-from backupd.verify import SourceCheck, verify_source
+from backupd.status import in_words
+from backupd.verifications import Wish, verify
+from backupd.verify import DRILL, NAMES, PACKS, SOURCE, USUAL
+from backupd.verify.findings import Flaw, Verdict, Verification
 
-AGAINST_THE_SOURCE = 4
+SHOWN = 20
+"""Flaws of one verification that are shown; the report and --json name more."""
+
+WORDS = {Verdict.WHOLE: "whole", Verdict.DAMAGED: "DAMAGED", Verdict.UNPROVEN: "NOT proven"}
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command()(verify)
+    app.command("verify")(verify_command)
 
 
-def verify(
+def verify_command(
     context: typer.Context,
-    accounts: Annotated[
-        list[str] | None, typer.Argument(help="Addresses or globs; all accounts without one.")
-    ] = None,
-    level: Annotated[
-        int,
+    accounts: Accounts = None,
+    levels: Annotated[
+        list[int] | None,
         typer.Option(
-            help="4: counts and a sample against the live source, and the ways to a mailbox against each other."
+            "--level",
+            min=1,
+            max=5,
+            help="1 listing, 2 packs, 3 content, 4 live source, 5 timed drill; may be repeated. "
+            "Default: 1, 2 and 3.",
         ),
-    ] = AGAINST_THE_SOURCE,
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option("--storage", metavar="NAME", help="Only in this storage.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Read everything now, not only the share that is due.")
+    ] = False,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="Where a drill restores to, and stays; else a scratch folder.",
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> int:
-    """Prove what is held: against the live source, and where a mailbox is saved in two ways, each against the other.
+    """Prove what is held.
 
-    Run it after a sync: what arrived since is a difference too.
+    Level 1: catalog, mirror and snapshots name the same items. Level 2: restic checks the vaults and reads their packs,
+    all of them within a month. Level 3: bytes out of the vaults have the hashes that were taken when they were fetched.
+    Level 4: the live source confirms counts and a sample. Level 5: an account is restored, read back and timed.
     """
-    if level != AGAINST_THE_SOURCE:
-        raise UserError(
-            f"This version verifies at level {AGAINST_THE_SOURCE} only.",
-            hint="`restic check` proves a vault, and every restore is read back.",
-        )
     given: Context = context.obj
-    app = given.app()
-    homes = app.homes(accounts or ())
-    checks, errors = _against_sources(app, homes)
-    crossed = [crosscheck(*pair) for pair in _pairs(homes)]
-    code = next((error.exit_code for _, error in errors), 0) or _verdict(checks, crossed)
-
-    def render(out: Console) -> None:
-        for check in checks:
-            _show_check(out, check)
-        for cross in crossed:
-            _show_crossed(out, cross)
-        for address, error in errors:
-            out.print(f"error: {printable(address)}: {printable(str(error))}")
-            out.print(f"hint: {printable(error.hint)}" if error.hint else "")
-        if not homes:
-            out.print("No account is held yet: run `backupd backup` first.")
-
-    told = [{"account": address, "error": error} for address, error in errors]
-    emit(
-        {"level": level, "sources": checks, "crossed": crossed, "errors": told, "exit_code": code},
-        as_json,
-        render,
-    )
+    progress = SyncProgress(as_json)
+    wish = Wish(tuple(levels or USUAL), storage, everything, to)
+    found = verify(given.app(), accounts or (), wish, lambda each: progress.line(_line(each)))
+    progress.end()
+    code = exit_code(found)
+    emit({"verifications": [payload(each) for each in found], "exit_code": code}, as_json, lambda out: _show(out, found))  # fmt: skip
     return code
 
 
-def _against_sources(
-    app: App, homes: list[Home]
-) -> tuple[list[SourceCheck], list[tuple[str, BackupdError]]]:
-    """Every account that its source still offers; a source is asked once."""
-    checks: list[SourceCheck] = []
-    errors: list[tuple[str, BackupdError]] = []
-    for name in app.config.sources:
-        mine = {home.address: home for home in homes if home.folder.parent.name == name}
-        try:
-            with app.source(name) as source:
-                checks.extend(
-                    verify_source(source, account, mine[account.address])
-                    for account in (source.accounts() if mine else ())
-                    if account.address in mine
-                )
-        except BackupdError as error:
-            errors.append((name, error))
-    return checks, errors
+def exit_code(found: list[Verification]) -> int:
+    """That of what is gravest."""
+    codes = {each.exit_code for each in found}
+    return next((code for code in GRAVEST_FIRST if code in codes), 0)
 
 
-def _verdict(checks: list[SourceCheck], crossed: list[CrossCheck]) -> int:
-    """5 where content differs, 3 where only numbers do: the next sync may settle those."""
-    if any(each.differing for each in checks) or any(each.differing for each in crossed):
-        return IntegrityError.exit_code
-    agree = all(each.agrees for each in checks) and all(each.agree for each in crossed)
-    return 0 if agree else ItemError.exit_code
+def payload(found: Verification) -> dict[str, object]:
+    """A verification for a program."""
+    names = ("address", "source", "level", "storage", "snapshot", "began", "seconds", "items", "size", "of_items", "of_size", "share", "flaws", "flawed", "facts")  # fmt: skip
+    return {"verdict": found.verdict, **{name: getattr(found, name) for name in names}}
 
 
-def _pairs(homes: list[Home]) -> list[tuple[Home, Home]]:
-    """Two homes of one address are two ways to one mailbox."""
-    return [pair for pair in combinations(homes, 2) if pair[0].address == pair[1].address]
+def _show(out: Console, found: list[Verification]) -> None:
+    for address in dict.fromkeys(each.address for each in found):
+        out.print(printable(address))
+        for each in found:
+            if each.address == address:
+                out.print(printable(f"  {_line(each)}"))
+                for line in _flaws(each):
+                    out.print(printable(f"      {line}"))
+    damaged = sum(each.verdict is Verdict.DAMAGED for each in found)
+    unproven = sum(each.verdict is Verdict.UNPROVEN for each in found)
+    whole = len(found) - damaged - unproven
+    out.print(f"\n{whole} whole, {damaged} damaged, {unproven} not proven")
 
 
-def _show_check(out: Console, check: SourceCheck) -> None:
-    sampled = check.same + check.alike + check.differing
-    out.print(
-        f"{check.address} ({check.source}): {check.folders} folders counted, {len(check.counts)} differ; "
-        f"{sampled} items fetched again: {check.same} the same bytes, {check.alike} written anew by the server "
-        f"with the same content, {check.differing} different, {check.gone} gone, {check.unreadable} not to be had"
-    )
-    if check.counts:
-        rows = [(each.path, str(each.held), str(each.counted)) for each in check.counts]
-        out.print(table(("folder", "held", "at the source"), rows, right=(1, 2)))
-    for path in check.named:
-        out.print(f"different: {printable(path)}")
+def _flaws(found: Verification) -> Iterator[str]:
+    hints: dict[str, list[Flaw]] = {}
+    for flaw in found.flaws[:SHOWN]:
+        hints.setdefault(flaw.hint, []).append(flaw)
+    for hint, flaws in hints.items():
+        for flaw in flaws:
+            yield f"{flaw.kind}: {flaw.what}"
+        if hint:
+            yield f"hint: {hint}"
+    if found.flawed > SHOWN:
+        yield f"… and {found.flawed - min(SHOWN, len(found.flaws))} more"
 
 
-def _show_crossed(out: Console, cross: CrossCheck) -> None:
-    verdict = "agree" if cross.agree else "do NOT agree"
-    out.print(
-        f"{cross.address}: {cross.first} and {cross.second} {verdict}; {len(cross.folders)} folders, "
-        f"{cross.compared} letters compared, {cross.differing} different"
-    )
-    odd = [each for each in cross.folders if each.only_first or each.only_second]
-    if odd:
-        rows = [(each.label, *(str(number) for number in (*each.counts, each.only_first, each.only_second))) for each in odd]  # fmt: skip
-        columns = ("folder", f"in {cross.first}", f"in {cross.second}", f"only in {cross.first}", f"only in {cross.second}")  # fmt: skip
-        out.print(table(columns, rows, right=range(1, 5)))
-    for line in cross.named:
-        out.print(printable(line))
+def _line(found: Verification) -> str:
+    """`2 packs    primary   whole      subset 1/30 of the packs read; 40 % within the last 30 days`."""
+    where = found.storage or {SOURCE: found.source}.get(found.level, "mirror")
+    verdict = WORDS[found.verdict]
+    return f"{found.level} {NAMES[found.level]:<8} {where:<10} {verdict:<11} {_words(found)}"
+
+
+def _words(found: Verification) -> str:
+    if found.level == PACKS:
+        return f"{found.items / max(1, found.of_items):.0%} of the packs read now, {found.share:.0%} within the period, in {_span(found)}"  # fmt: skip
+    if found.level == SOURCE:
+        return f"{found.items} items compared, in {_span(found)}"
+    if found.level == DRILL:
+        return f"{found.items} of {found.of_items} items and {size(found.size)} were back in {_span(found)}"
+    if not found.storage:
+        return f"{found.of_items} items named; {found.items} of them ({size(found.size)}) hashed, {found.share:.0%} within the period, in {_span(found)}"  # fmt: skip
+    return f"{found.items} of {found.of_items} items, {size(found.size)}, {found.share:.0%} within the period, in {_span(found)}"  # fmt: skip
+
+
+def _span(found: Verification) -> str:
+    return f"{found.seconds:.1f} s" if found.seconds < 100 else in_words(round(found.seconds))  # noqa: PLR2004 - for people

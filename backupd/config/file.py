@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from backupd.config.service import Alerts, Dns, Guard, Limits, Metrics, Schedule
+from backupd.config.service import Alerts, Dns, Guard, Limits, Metrics, Schedule, Verify
 from backupd.config.sources import SOURCE_TYPES, SourceSection
 from backupd.config.storage import Storage
 from backupd.config.targets import TargetSection
@@ -36,6 +36,7 @@ class Config(Section):
     operators_file: AbsolutePath | None = None
     limits: Limits = Limits()
     schedule: Schedule = Schedule()
+    verify: Verify = Verify()
     guard: Guard = Guard()
     alerts: Alerts = Alerts()
     metrics: Metrics = Metrics()

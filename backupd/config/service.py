@@ -38,6 +38,8 @@ class Schedule(Section):
     """Only what cannot be had again: inbox, sent items, the main calendar."""
     snapshot: Duration = 3600.0
     """A snapshot of every account that changed."""
+    verify: Duration = 86400.0
+    """Levels 1 to 3 of every account, and a signed report of all."""
     jitter: Share = 0.1
     """Share of an interval by which a run may come early or late, so that accounts spread out."""
     quiet_hours: str = ""
@@ -56,6 +58,13 @@ class Schedule(Section):
             return False
         start, end = (int(t[:2]) * 60 + int(t[3:]) for t in self.quiet_hours.split("-"))
         return start <= minute < end if start <= end else minute >= start or minute < end
+
+
+class Verify(Section):
+    """How much a verification looks at."""
+
+    read_all: Duration = 30 * 86400.0
+    """Within this time every byte of every mirror and vault is read once; each run reads its share."""
 
 
 class Guard(Section):

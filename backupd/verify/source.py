@@ -140,7 +140,7 @@ class _Check:
         draft.close()
         if draft.sha256 == row.sha256:
             self.result.same += 1
-        elif row.service is Service.MAIL and self._alike(path, draft.path):
+        elif row.service is Service.MAIL and self._alike(path, Path(draft.path)):
             self.result.alike += 1
         else:
             self.result.differing += 1

@@ -1,0 +1,168 @@
+"""Composition of verify: which levels, of which accounts, in which storages."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import combinations
+
+from backupd.app import App
+from backupd.crosscheck import CrossCheck, crosscheck
+from backupd.drill import drill
+from backupd.errors import BackupdError, ItemError, UserError
+from backupd.home import Home
+from backupd.vault import Vault
+from backupd.verify import CONTENT, DRILL, LISTING, PACKS, SOURCE, USUAL
+from backupd.verify.content import verify_content
+from backupd.verify.findings import Flaw, Verification
+from backupd.verify.listing import verify_listing
+from backupd.verify.mirror import verify_mirror
+from backupd.verify.packs import verify_packs
+from backupd.verify.record import Record, changing
+from backupd.verify.rolling import Pace
+from backupd.verify.source import SourceCheck, verify_source
+
+LATER = "Run `backupd sync`, then verify again: what arrived meanwhile is a difference too."
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What shall be verified.
+
+    Attributes:
+        storage: only this one.
+        everything: not only the share that is due.
+        to: where a drill goes; see `drill.drill`.
+    """
+
+    levels: Sequence[int] = USUAL
+    storage: str | None = None
+    everything: bool = False
+    to: str = ""
+
+
+def verify(
+    app: App,
+    patterns: Sequence[str],
+    wish: Wish,
+    told: Callable[[Verification], None] = lambda _: None,
+) -> list[Verification]:
+    """Verify every account that matches, `limits.workers` at a time; `told` hears of each at once.
+
+    Raises UserError when no account matches, or there is no such storage.
+    """
+    homes = app.homes(patterns)
+    if not homes:
+        raise UserError(
+            f"No account matches {' '.join(patterns)}." if patterns else "No account is held yet.",
+            hint="`backupd accounts` lists them, `backupd backup` saves them.",
+            reason="which-account",
+        )
+    if wish.storage:
+        app.vault(homes[0], wish.storage)
+
+    def one(home: Home) -> list[Verification]:
+        return list(verify_account(app, home, wish, told))
+
+    with ThreadPoolExecutor(app.config.limits.workers) as workers:
+        results = [each for found in workers.map(one, homes) for each in found]
+    if SOURCE in wish.levels:
+        results += [_crossed(*pair) for pair in _pairs(homes)]
+    return results
+
+
+def verify_account(
+    app: App, home: Home, wish: Wish, told: Callable[[Verification], None] = lambda _: None
+) -> Iterator[Verification]:
+    """Verify one account and record it. Raises TransientError(reason="busy")."""
+    with changing(home) as record:
+        for level in wish.levels:
+            for found in _level(app, home, wish, record, level):
+                record.take(found)
+                told(found)
+                yield found
+
+
+def _level(app: App, home: Home, wish: Wish, record: Record, level: int) -> Iterator[Verification]:
+    schedule, period = app.config.schedule.verify, app.config.verify.read_all
+    pace = Pace(time.time(), period, schedule, wish.everything)
+    scratch = app.config.state_dir / "tmp"
+    if level == SOURCE:
+        yield _at_source(app, home)
+        return
+    if level == LISTING and wish.storage is None:
+        yield verify_mirror(home, record, pace)
+    for vault in _vaults(app, home, wish):
+        if level == LISTING:
+            yield verify_listing(home, vault, record, scratch)
+        elif level == PACKS:
+            yield verify_packs(home, vault, record, pace)
+        elif level == CONTENT:
+            yield verify_content(home, vault, record, pace, scratch)
+        elif level == DRILL:
+            yield drill(app, home, vault.storage, wish.to)
+
+
+def _vaults(app: App, home: Home, wish: Wish) -> list[Vault]:
+    """Those that are meant; a drill without a storage named is about the first."""
+    return [each for each in app.vaults(home) if wish.storage in {None, each.storage}]
+
+
+def _at_source(app: App, home: Home) -> Verification:
+    name = home.folder.parent.name
+    found = Verification(home.address, name, SOURCE)
+    began = time.monotonic()
+    account = home.account()
+    try:
+        if account is None or name not in app.config.sources:
+            raise UserError(
+                f"{home.address} has no source any more: [sources.{name}] is not in the configuration.",
+                hint="Levels 1 to 3 and 5 need no source.",
+                reason="no-source",
+            )
+        with app.source(name) as source:
+            _judge_source(verify_source(source, account, home), found)
+    except BackupdError as error:
+        found.broken_off(error)
+    found.seconds = time.monotonic() - began
+    return found
+
+
+def _judge_source(check: SourceCheck, found: Verification) -> None:
+    found.items = check.same + check.alike + check.differing
+    found.facts.update(folders=check.folders, same=check.same, alike=check.alike, gone=check.gone, unreadable=check.unreadable)  # fmt: skip
+    for count in check.counts:
+        what = f"{count.path} holds {count.held} items; the source counts {count.counted}."
+        found.note(Flaw("count", count.path, what, LATER, damage=False))
+        found.facts["error"] = ItemError.exit_code
+    for path in check.named:
+        found.note(Flaw("differs", path, f"{path} differs from what the source hands out now.", LATER))  # fmt: skip
+
+
+def _pairs(homes: Sequence[Home]) -> list[tuple[Home, Home]]:
+    """Two homes of one address are two ways to one mailbox."""
+    return [pair for pair in combinations(homes, 2) if pair[0].address == pair[1].address]
+
+
+def _crossed(first: Home, second: Home) -> Verification:
+    other = second.folder.parent.name
+    found = Verification(first.address, first.folder.parent.name, SOURCE, f"against {other}")
+    began = time.monotonic()
+    try:
+        _judge_crossed(crosscheck(first, second), found)
+        with changing(first) as record:
+            record.take(found)
+    except BackupdError as error:
+        found.broken_off(error)
+    found.seconds = time.monotonic() - began
+    return found
+
+
+def _judge_crossed(check: CrossCheck, found: Verification) -> None:
+    found.items = check.compared
+    found.facts.update(asdict(check))
+    found.facts["error"] = ItemError.exit_code
+    for line in check.named:
+        found.note(Flaw("crossed", check.address, line, LATER, damage=line.startswith("differs")))

@@ -1,0 +1,94 @@
+"""Level 2: `restic check`, and all packs of a vault read over a rolling period."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+from backupd.errors import BackupdError, VaultError, VaultLocked
+from backupd.home import Home
+from backupd.vault import Vault
+from backupd.verify import PACKS
+from backupd.verify.findings import Flaw, Verification
+from backupd.verify.record import Record
+from backupd.verify.rolling import BUCKETS, Pace, in_subset, subset
+from backupd.verify.vaults import subject
+
+PACK = re.compile(r"\b[0-9a-f]{64}\b")
+"""What restic names packs, indexes and snapshots by; the words around it are for people."""
+
+PATIENCE = 3600.0
+"""Seconds to wait for a snapshot or prune that is at the vault."""
+
+HEAL = "`backupd repair` heals what the mirror or another storage still has."
+ROOM = "Is the storage full, or are its keys read-only? New snapshots cannot be written."
+
+
+def verify_packs(home: Home, vault: Vault, record: Record, pace: Pace) -> Verification:
+    """Check a vault's structure and read the packs that are due; what goes wrong is in the answer."""
+    found = Verification(home.address, home.folder.parent.name, PACKS, vault.storage)
+    began = time.monotonic()
+    try:
+        with home.reading() as catalog:
+            if subject(home, catalog, vault, record, found) is not None:
+                _check(home, catalog.totals()[1], vault, record, pace, found)
+    except BackupdError as error:
+        found.broken_off(error)
+    found.seconds = time.monotonic() - began
+    return found
+
+
+def _check(
+    home: Home, size: int, vault: Vault, record: Record, pace: Pace, found: Verification
+) -> None:
+    times = record.times(f"packs/{vault.storage}")
+    number, parts = subset(times, pace, size)
+    chosen = ["--read-data"] if parts == 1 else [f"--read-data-subset={number}/{parts}"]
+    read = in_subset(number, parts)
+    found.facts.update(subset=f"{number}/{parts}")
+    with home.at_vault(vault.storage, patience=PATIENCE):
+        for flaw in _asked(vault, ["check", *chosen]):
+            found.note(flaw)
+    if not found.damaged and not any(each.kind == "locked" for each in found.flaws):
+        times.update({f"{each:02x}": pace.now for each in read})
+    fresh = [each for each in times.values() if pace.now - each <= pace.period]
+    found.items, found.of_items = len(read), BUCKETS
+    found.share = len(fresh) / BUCKETS
+    found.facts.update(oldest=min(fresh, default=0.0))
+
+
+def _asked(vault: Vault, arguments: list[str]) -> Iterator[Flaw]:
+    """What the check finds. Raises as `Repository.run` when the storage does not answer.
+
+    A check that fails is asked for again without a lock: one that then goes well could only not
+    write its lock, and one that fails again, while the vault can be opened, has found damage.
+    """
+    try:
+        vault.run(arguments)
+    except VaultLocked as error:
+        yield Flaw("locked", vault.storage, str(error), error.hint, damage=False)
+        return
+    except VaultError as first:
+        if first.exit_code != VaultError.exit_code:
+            raise  # the storage does not answer
+        try:
+            vault.repository.run([*arguments, "--no-lock"])
+        except VaultError as second:
+            vault.repository.exists()  # raises when it is the storage that is gone
+            yield from _damage(vault, second)
+        else:
+            what = f"{vault.repository.label} can be read, but not written to: {first}"
+            yield Flaw("read-only", vault.storage, what, ROOM, damage=False)
+
+
+def _damage(vault: Vault, error: VaultError) -> Iterator[Flaw]:
+    """One flaw for every file of the vault that restic names, or one for all."""
+    named: dict[str, str] = {}
+    for line in error.said:
+        for name in PACK.findall(line):
+            named.setdefault(name, line)
+    for name, line in named.items():
+        yield Flaw("vault-file", name, f"{vault.repository.label}: {line}", HEAL)
+    if not named:
+        yield Flaw("vault-damaged", vault.storage, str(error), HEAL)
