@@ -213,6 +213,7 @@ class Bell:
     def _ask(self) -> None:
         try:
             findings = tuple(self._app.warnings())
+            self._app.opinions.of_channels(self._app.config.alerts.channels(), ask=True)
         except Exception as error:  # noqa: BLE001 - runs tell what is wrong with a source
             log.info("No source could be asked for early warnings: %s", type(error).__name__)
             return

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from backupd import names
-from backupd.cutoff import Case, Cause, Evidence, State, judge
+from backupd.cutoff import Case, Cause, Evidence, Lasting, Patience, State, judge
 from backupd.errors import IntegrityError, UserError
 from backupd.locks import exclusive
 
@@ -68,8 +68,9 @@ class Incidents:
     Every method that writes raises TransientError(reason="busy") when others do not let go.
     """
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, patience: Patience | None = None) -> None:
         self.folder = state_dir / "incidents"
+        self._patience = patience or Patience()
 
     # -- cases --------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class Incidents:
             return Case(scope), Case(scope)  # most answers by far: nothing is locked for them
         with self._writing():
             before = self.case(scope)
-            after = judge(before, evidence)
+            after = judge(before, evidence, self._patience)
             if evidence.cause is Cause.NONE and before.state is after.state is State.HEALTHY:
                 if before.weak or before.grave:
                     self._save(scope, replace(after, good=0))
@@ -287,7 +288,11 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _case(stored: dict[str, Any]) -> Case:
-    return Case(**stored | {"state": State(stored["state"]), "cause": Cause(stored["cause"])})
+    lasting = dict(stored.get("lasting", {}))
+    if lasting:
+        lasting["cause"] = Cause(lasting["cause"])
+    known = {"state": State(stored["state"]), "cause": Cause(stored["cause"])}
+    return Case(**stored | known | {"lasting": Lasting(**lasting)})
 
 
 def _evidence(stored: dict[str, Any]) -> Evidence:

@@ -33,6 +33,7 @@ PORT = 53
 
 RESERVED = frozenset({"example", "invalid", "local", "localhost", "onion", "test"})
 """Top-level names that no public name server knows (RFC 2606, 6761, 6762, 7686): not worth a question."""
+NOWHERE = "nobody knows such names"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Route:
     since: float = 0.0
     before: tuple[str, ...] | None = None
     silent: str = ""
+
+    @property
+    def reserved(self) -> bool:
+        """Whether nobody was asked, since such names exist nowhere."""
+        return self.silent == NOWHERE
 
     @property
     def lost(self) -> bool:
@@ -88,6 +94,7 @@ class Routes:
         self._clock = clock
         self._lock = threading.Lock()
         self._tried: dict[str, float] = {}
+        self._silences: dict[str, str] = {}
 
     def known(self, domain: str) -> Route:
         """What was remembered last; nobody is asked."""
@@ -109,11 +116,12 @@ class Routes:
     def _current(self, domain: str, stored: dict[str, Route], until: float) -> Route:
         known, now = stored.get(domain, Route(domain)), self._clock()
         if 0 <= now - self._tried.get(domain, float("-inf")) < FRESH:
-            return known
+            return known if known.asked else replace(known, silent=self._silences.get(domain, ""))
         seconds = min(ONE, until - time.monotonic())
         answer = self._asked(domain, seconds) if seconds > 0 else "no time left"
         self._tried[domain] = now
         if isinstance(answer, str):
+            self._silences[domain] = answer
             return replace(known, silent=answer)
         exists, hosts = answer
         if (known.exists, set(known.hosts)) == (exists, set(hosts)):
@@ -127,7 +135,7 @@ class Routes:
         from dns.resolver import NXDOMAIN  # noqa: PLC0415
 
         if domain.rpartition(".")[2] in RESERVED and not self._servers:
-            return "nobody knows such names"
+            return NOWHERE
         try:
             return True, _hosts(self._resolver(), domain, seconds)
         except NXDOMAIN:

@@ -25,11 +25,12 @@ HAPPENED = {
     Cause.CREDENTIAL: "our credentials are no longer accepted",
     Cause.CLIENT: "a request, a clock or the configuration on our side is at fault",
     Cause.CONSENT: "our permission was withdrawn or is blocked",
-    Cause.APP: "our application was disabled or deleted",
+    Cause.APP: "our application was disabled, deleted or blocked",
     Cause.LICENCE: "the licence is gone, or the mailbox or drive is locked",
     Cause.ACCOUNT: "the account was disabled or deleted",
     Cause.TENANT: "the whole organisation is refused",
     Cause.DELETIONS: "a great part of what was there has been deleted",
+    Cause.DOMAIN: "the mail domain is gone, or its mail goes elsewhere",
 }
 """Causes as people would say them."""
 
@@ -40,6 +41,7 @@ REMEDY = {
     Cause.CLIENT: "Run `backupd doctor`: it says what is wrong here.",
     Cause.CONSENT: "Ask whoever runs the organisation whether this was meant; `backupd doctor` names the permission.",
     Cause.APP: "Ask whoever runs the organisation whether the application was removed on purpose.",
+    Cause.DOMAIN: "Look at the domain at your registrar and at its name servers.",
     Cause.DELETIONS: "Find out who deleted it. `backupd incidents` shows what is held back and how to let it go.",
 }
 """What can be done about a cause; the graver ones have their own section."""
@@ -178,6 +180,10 @@ def _story(case: Case, said: str) -> str:
     if case.state is State.SUSPECTED:
         lines.append(
             "This is a suspicion: backupd goes on asking, and tells when it is sure or when it was wrong."
+        )
+    if case.frozen and case.facts.get("second") == "good":
+        lines.append(
+            "Another source still opens this mailbox: what is new goes on being saved there."
         )
     if case.frozen:
         lines.append(

@@ -17,13 +17,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from backupd import __version__
+from backupd import __version__, keybook
 from backupd.app import App
-from backupd.channels import depends_on_microsoft
 from backupd.cutoff import Case, State
 from backupd.errors import BackupdError
 from backupd.incidents import Incidents, Removal
 from backupd.jurisdictions import Told, as_told, standings
+from backupd.keys import name_for
 from backupd.model import Service
 from backupd.notices import HAPPENED
 from backupd.ports import Finding
@@ -32,7 +32,6 @@ from backupd.status import (
     CutOffNow,
     StorageState,
     cut_off_now,
-    domains,
     in_words,
     status_of,
 )
@@ -60,6 +59,7 @@ class Readiness:
         warnings: what is wrong with what should warn us.
         unreadable: accounts whose catalog cannot be read, and why.
         places: who runs every storage and target, as far as their addresses tell.
+        keys: whether others than this machine can open the vaults.
     """
 
     when: float
@@ -73,6 +73,7 @@ class Readiness:
     unreadable: dict[str, str]
     stale: float
     places: list[Told]
+    keys: list[Finding]
 
     @property
     def level(self) -> str:
@@ -110,15 +111,24 @@ def readiness(app: App, patterns: Sequence[str] = ()) -> Readiness:
         unreadable=unreadable,
         stale=app.config.alerts.stale,
         places=_places(app),
+        keys=_keys(app, found),
     )
 
 
 def _warnings(app: App) -> list[Finding]:
+    return [each for each in channel_findings(app) if each.level != "ok"]
+
+
+def channel_findings(app: App, *, ask: bool = False) -> list[Finding]:
+    """Whether anybody is told, over channels that outlive Microsoft. Nothing is sent.
+
+    Args:
+        ask: name servers are asked where mail goes; else only what was learnt before counts.
+    """
     try:
-        found = depends_on_microsoft(app.config.alerts.channels(), domains(app.homes()))
+        return app.opinions.of_channels(app.config.alerts.channels(), ask=ask)
     except BackupdError as error:
         return [Finding("error", "alerts", str(error), error.hint)]
-    return [each for each in found if each.level != "ok"]
 
 
 def _places(app: App) -> list[Told]:
@@ -126,6 +136,19 @@ def _places(app: App) -> list[Told]:
     with suppress(BackupdError):
         return [each for held in standings(app.config) for each in as_told(held)]
     return []
+
+
+def _keys(app: App, found: Sequence[AccountStatus]) -> list[Finding]:
+    """What is noted of the recovery keys of the vaults that these accounts have."""
+    held = {
+        f"{copy.storage}/{name_for(app.config.storage[copy.storage], each.source, each.address)}"
+        for each in found
+        for copy in each.copies
+    }
+    try:
+        return list(keybook.findings(keybook.load(app.config.state_dir), held, time.time()))
+    except BackupdError as error:
+        return [Finding("error", "recovery keys", str(error), error.hint)]
 
 
 def _service(app: App) -> ServiceState:
@@ -179,6 +202,8 @@ def answers(found: Readiness) -> Iterator[tuple[str, list[str]]]:
         yield "copies", [*map(_storage, now.storages), f"mirror: {found.mirror} on this machine"]
     if found.places:
         yield "run by", [_place(each) for each in found.places]
+    if found.keys:
+        yield "keys", [_key_words(each) for each in found.keys]
     yield "frozen", list(_frozen(found))
     yield "service", [_service_words(found.service)]
     yield "next", now.next
@@ -225,6 +250,11 @@ def _storage(state: StorageState) -> str:
 def _place(place: Told) -> str:
     refused = "REFUSED until its law is accepted: " if place.refused else ""
     return f"{place.section}: {refused}{place.words}"
+
+
+def _key_words(finding: Finding) -> str:
+    words = f"{finding.subject}: {finding.message}"
+    return words if finding.level == "ok" else f"{words}. {finding.hint}"
 
 
 def _frozen(found: Readiness) -> Iterator[str]:

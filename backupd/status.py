@@ -234,11 +234,6 @@ def cut_off_now(
     )
 
 
-def domains(homes: Iterable[Home]) -> frozenset[str]:
-    """The mail domains that the sources serve: on the day of a cut-off they receive nothing."""
-    return frozenset(home.address.rpartition("@")[2] for home in homes if "@" in home.address)
-
-
 def oldest(ages: Iterable[int | None]) -> int | None:
     """The greatest age; None when one is None, or when there is none."""
     known = list(ages)

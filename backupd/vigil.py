@@ -19,14 +19,27 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from backupd.cutoff import FROZEN, GRAVE, Case, Cause, Evidence, State, cause_of
-from backupd.errors import AuthError, BackupdError, CutOff, GuardTripped, TransientError
+from backupd.answers import answers_of, gravity
+from backupd.cutoff import (
+    ALONE,
+    FROZEN,
+    GRAVE,
+    PATIENCE,
+    Case,
+    Cause,
+    Evidence,
+    Patience,
+    State,
+)
+from backupd.errors import BackupdError, GuardTripped
 from backupd.guard import Guard
 from backupd.home import Home, homes
 from backupd.incidents import Incidents, Removal, for_deletions, scope_of
 from backupd.model import Account
+from backupd.mx import domain_of
+from backupd.opinions import Opinions, opens, said_of
 from backupd.ports import Probing, Source
-from backupd.probes import climb
+from backupd.probes import Verdict, climb
 from backupd.snapshot import pin_account
 from backupd.sync import SyncResult
 from backupd.vault import Vault
@@ -47,6 +60,9 @@ AT_ONCE = 20
 SHARED = 30.0
 """Seconds for which ladders of one source share what its own rungs answered."""
 
+ALONE_EVERY = 3600.0
+"""Seconds between two questions whether a service is out of order while everything else answers."""
+
 PINNING = 4
 """Vaults that are tagged at the same time."""
 
@@ -59,12 +75,17 @@ class Vigil:
         connect: opens a source by the name of its section.
         vaults: of an account, one a storage.
         clock: seconds since 1970.
+        patience: with what may be innocent.
+        opinions: who else can be asked; nobody without them.
     """
 
     state_dir: Path
     connect: Callable[[str], AbstractContextManager[Source]]
     vaults: Callable[[Home], Sequence[Vault]]
     clock: Callable[[], float] = time.time
+    patience: Patience = PATIENCE
+    opinions: Opinions | None = None
+    _changes: dict[str, float] = field(default_factory=dict, repr=False, compare=False)
     _asking: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _answers: dict[str, tuple[float, Sequence[Evidence]]] = field(
         default_factory=dict, repr=False, compare=False
@@ -73,7 +94,7 @@ class Vigil:
     @property
     def incidents(self) -> Incidents:
         """The store."""
-        return Incidents(self.state_dir)
+        return Incidents(self.state_dir, self.patience)
 
     # -- what a sync may do ---------------------------------------------------------------------
 
@@ -119,9 +140,12 @@ class Vigil:
     def _account_said(self, source: Source, account: Account, answers: Sequence[Evidence]) -> None:
         scope = scope_of(account.source, account.address)
         case = self._hear(scope, answers)
-        source_known = self.incidents.case(account.source).state in FROZEN
-        if answers[0].cause in GRAVE and case.state not in FROZEN and not source_known:
+        if case.state in FROZEN or self.incidents.case(account.source).state in FROZEN:
+            return
+        if answers[0].cause in GRAVE:
             self._climb(source, account)
+        elif answers[0].cause is case.cause is Cause.TRANSIENT and case.state is State.DEGRADED:
+            self._ask_alone(source, account, case)
 
     def _hear(self, scope: str, answers: Sequence[Evidence]) -> Case:
         """The first answer is judged, the others are kept before it: the newest is the one that counts."""
@@ -202,6 +226,7 @@ class Vigil:
                     self._look(source)
             except BackupdError:
                 continue  # a sync says so to a person
+            self._look_at_names(name)
 
     def _look(self, source: Source) -> bool:
         """Ask the lowest rungs and hear what is grave of it; whether anything is."""
@@ -209,11 +234,36 @@ class Vigil:
             return False
         answers, fresh = self._lowest(source)
         now = self.clock()
-        told = sorted((replace(each, when=now) for each in answers), key=_gravity)
+        told = sorted((replace(each, when=now) for each in answers), key=gravity)
         refused = bool(told) and told[0].cause in GRAVE
         if fresh and refused:
             self._hear(source.name, told)
         return refused
+
+    def _look_at_names(self, name: str) -> None:
+        """Keep it when a domain of the source is gone or its mail goes elsewhere all of a sudden."""
+        if self.opinions is None:
+            return
+        for route in self.opinions.routes.look(self.opinions.domains(name)):
+            news = route.before is not None and route.since == route.asked and not route.silent
+            if news and self._changes.get(route.domain) != route.since:
+                self._changes[route.domain] = route.since
+                self.incidents.note(name, [said_of(route, self.clock())])
+
+    def _ask_alone(self, source: Source, account: Account, case: Case) -> None:
+        """It has failed for a while: is it out of order alone, while everything else answers?"""
+        now = self.clock()
+        if (
+            not isinstance(source, Probing)
+            or now - float(case.facts.get("alone", "0")) < ALONE_EVERY
+        ):
+            return
+        self.incidents.mark(case.scope, alone=str(now))
+        lowest, _ = self._lowest(source)
+        verdict = climb(source, account, None, lowest)
+        if verdict and verdict.about and verdict.deciding.cause is Cause.TRANSIENT:
+            said = f"{verdict.deciding.said} Everything below it answers."
+            self._hear(case.scope, [replace(verdict.deciding, when=now, rung=ALONE, said=said)])
 
     def _still_refused(self, source: Source) -> bool:
         """Whether the lowest rungs are grave: an old token that still opens doors is no recovery."""
@@ -246,11 +296,30 @@ class Vigil:
         scope = scope_of(source.name, verdict.about.address if verdict.about else "")
         now = self.clock()
         others = [replace(each, when=now) for each in verdict.answers if each != verdict.deciding]
+        others += self._opinions(scope, account, verdict, now)
         deciding = replace(verdict.deciding, when=now)
         if deciding.cause is Cause.NONE and self.incidents.case(scope).good == 0:
             self.incidents.note(scope, [*others, deciding])
             return
         self._hear(scope, [deciding, *others])
+
+    def _opinions(
+        self, scope: str, account: Account | None, verdict: Verdict, now: float
+    ) -> list[Evidence]:
+        """What others say of it; a mailbox that another way opens is noted beside its case."""
+        if self.opinions is None or verdict.deciding.cause is Cause.NONE:
+            return []
+        domains = (
+            {domain_of(account.address)}
+            if account
+            else self.opinions.domains(scope.partition("/")[0])
+        )
+        seconds = self.opinions.of_others(account) if account else []
+        if verdict.about and (seconds or self.incidents.case(scope).facts.get("second")):
+            mailbox = verdict.deciding.rung in {"user", "mailbox", "imap"}
+            self.incidents.mark(scope, second=opens(seconds) if mailbox else "")
+        names = self.opinions.of_names(domains, now)
+        return [*names, *(replace(each, when=now) for each in seconds)]
 
     def _lowest(self, source: Probing) -> tuple[Sequence[Evidence], bool]:
         """The rungs of the whole source, and whether they were asked for just now.
@@ -301,26 +370,6 @@ class Vigil:
             return False
 
 
-OURS = frozenset({"busy", "closed"})
-"""Reasons of a TransientError that lie with us: a lock, a connection that we closed ourselves."""
-
-
-def answers_of(errors: Iterable[BackupdError], when: float) -> list[Evidence]:
-    """What a sync says of its account, the gravest answer first; nothing when it says nothing.
-
-    A full disk, a lock or a broken vault are our own affair.
-    """
-    errors = list(errors)
-    if not errors:
-        return [Evidence(when, "sync", Cause.NONE)]
-    telling = [error for error in errors if _tells(error)]
-    found = [
-        Evidence(when, "sync", cause_of(error), error.code or _word(error), str(error))
-        for error in telling
-    ]
-    return sorted(found, key=_gravity)
-
-
 def run_id(account: Account, counts: dict[str, int]) -> str:
     """The id of a removal: another one as soon as anything else would be removed."""
     told = f"{account.source}\n{account.address}\n{sorted(counts.items())}"
@@ -331,23 +380,6 @@ def due_at(case: Case) -> float:
     """When the ladder of a suspected scope is to be climbed next."""
     step = min(int(case.facts.get("probes", "0")), len(BACKOFF) - 1)
     return float(case.facts.get("probed", case.since)) + BACKOFF[step]
-
-
-def _tells(error: BackupdError) -> bool:
-    if isinstance(error, TransientError):
-        return error.reason not in OURS
-    return isinstance(error, AuthError | CutOff | GuardTripped)
-
-
-def _gravity(evidence: Evidence) -> int:
-    """A refusal weighs more than what has vanished: it may be why."""
-    if evidence.cause is Cause.DELETIONS:
-        return 1
-    return 0 if evidence.cause in GRAVE else 2
-
-
-def _word(error: BackupdError) -> str:
-    return "" if error.reason in set(Cause) else error.reason
 
 
 def _source_of(case: Case) -> str:

@@ -30,11 +30,12 @@ MEANING = {
     Cause.CREDENTIAL: "our secret, certificate or sign-in is not accepted",
     Cause.CLIENT: "our configuration or clock is at fault",
     Cause.CONSENT: "a permission is missing or was taken away",
-    Cause.APP: "our application was disabled or deleted",
+    Cause.APP: "our application was disabled, deleted or blocked",
     Cause.LICENCE: "a licence was taken away or has lapsed",
     Cause.ACCOUNT: "the account was disabled or deleted",
     Cause.TENANT: "the whole tenant is refused",
     Cause.DELETIONS: "a large part has vanished",
+    Cause.DOMAIN: "the mail domain is gone, or its mail goes elsewhere",
     Cause.NONE: "",
 }
 

@@ -13,14 +13,19 @@ import typer
 from rich.console import Console
 
 from backupd.alerts import Alerts, Taken
-from backupd.channels import depends_on_microsoft
 from backupd.cli.commands import Accounts, Json
 from backupd.cli.context import Context
 from backupd.cli.output import emit
 from backupd.cli.plain import printable
 from backupd.errors import ConfigError
-from backupd.readiness import Readiness, as_document, as_page, as_text, readiness
-from backupd.status import domains
+from backupd.readiness import (
+    Readiness,
+    as_document,
+    as_page,
+    as_text,
+    channel_findings,
+    readiness,
+)
 
 
 class Form(StrEnum):
@@ -86,7 +91,7 @@ def try_channels(context: typer.Context, as_json: Json = False) -> int:
             "The configuration names no channel.",
             hint="Set urls in [alerts]: config.example.toml shows how.",
         )
-    findings = depends_on_microsoft(app.config.alerts.channels(), domains(app.homes()))
+    findings = channel_findings(app, ask=True)
     taken = sum(each.taken for each in answers)
     payload = {"channels": answers, "taken": taken, "findings": findings}
 

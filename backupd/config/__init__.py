@@ -8,7 +8,7 @@ ever named by reference: a `*_file`, or a systemd credential of the name `SECTIO
 from __future__ import annotations
 
 from backupd.config.file import Config, find, load, personal_state, search_path
-from backupd.config.service import Alerts, Dns, Guard, Limits, Metrics, Schedule
+from backupd.config.service import Alerts, Cutoff, Dns, Guard, Limits, Metrics, Schedule
 from backupd.config.sources import Imap, ImapMailbox, Microsoft365, SourceSection
 from backupd.config.storage import Storage
 from backupd.config.targets import Part, TargetSection
@@ -29,6 +29,7 @@ __all__ = [
     "AccountFilter",
     "Alerts",
     "Config",
+    "Cutoff",
     "Dns",
     "Duration",
     "Guard",

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from backupd.config.service import Alerts, Dns, Guard, Limits, Metrics, Schedule, Verify
+from backupd.config.service import Alerts, Cutoff, Dns, Guard, Limits, Metrics, Schedule, Verify
 from backupd.config.sources import SOURCE_TYPES, SourceSection
 from backupd.config.storage import Storage
 from backupd.config.targets import TargetSection
@@ -38,6 +38,7 @@ class Config(Section):
     schedule: Schedule = Schedule()
     verify: Verify = Verify()
     guard: Guard = Guard()
+    cutoff: Cutoff = Cutoff()
     alerts: Alerts = Alerts()
     metrics: Metrics = Metrics()
     dns: Dns = Dns()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     Field,
@@ -74,6 +74,17 @@ class Guard(Section):
     """Share of an account's items of one service that may vanish in one sync."""
     items: Annotated[int, Field(ge=0)] = 50
     """Fewer vanished items than this never trip the guard."""
+
+
+class Cutoff(Section):
+    """When what may be innocent is suspected to be a cut-off, and what follows by itself."""
+
+    evacuate: Literal["never", "suspected", "degraded"] = "never"
+    """From which state of an account or source on `backupd run` evacuates that source."""
+    consent: Duration = 7200.0
+    """How long a withdrawn permission may last before it is suspected."""
+    blocked: Duration = 86400.0
+    """How long one service may fail while everything else answers before it is suspected."""
 
 
 class Alerts(Section):

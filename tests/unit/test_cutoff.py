@@ -7,12 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backupd.cutoff import (
+    ALONE,
     CONFIRM_SECONDS,
     FROZEN,
     GRAVE,
+    LASTING_AFTER,
     Case,
     Cause,
     Evidence,
+    Patience,
     State,
     cause_of,
     judge,
@@ -30,7 +33,7 @@ from backupd.errors import (
 )
 
 INNOCENT = [
-    Cause.TRANSIENT, Cause.THROTTLED, Cause.CREDENTIAL, Cause.CLIENT, Cause.CONSENT
+    Cause.TRANSIENT, Cause.THROTTLED, Cause.CREDENTIAL, Cause.CLIENT, Cause.DOMAIN
 ]  # fmt: skip
 T, H, C, A, N = Cause.TRANSIENT, Cause.THROTTLED, Cause.CREDENTIAL, Cause.ACCOUNT, Cause.NONE
 HOUR = 3600.0
@@ -120,6 +123,75 @@ def test_what_an_error_says(error, cause):
     assert cause_of(error) is cause
 
 
+P, D = Cause.CONSENT, Cause.DELETIONS
+
+
+@pytest.mark.parametrize(
+    ("answers", "every", "state"),
+    [
+        ([P] * 5, HOUR / 2, State.SUSPECTED),
+        ([P] * 5, HOUR / 3, State.DEGRADED),
+        ([P] * 4, HOUR * 9, State.DEGRADED),
+        ([P, P, T, H, P, C, P, P], HOUR / 2, State.SUSPECTED),
+        ([P, P, N, P, P, P], HOUR / 2, State.DEGRADED),
+        ([P] * 9 + [N, N], HOUR, State.RECOVERED),
+        ([P] * 99, HOUR, State.SUSPECTED),
+        ([P] * 9 + [A] * 4, HOUR, State.SUSPECTED),
+        ([P] * 9 + [A] * 5, HOUR, State.CONFIRMED),
+    ],
+)
+def test_a_permission_that_stays_withdrawn_is_suspected_after_two_hours(answers, every, state):
+    assert after(*answers, every=every).state is state
+
+
+def alone(count, every, rung=ALONE, case=None):
+    case = case or Case("contoso/alice")
+    for number in range(count):
+        when = 1.0 + number * every
+        case = judge(case, Evidence(when, "sync", Cause.TRANSIENT))
+        case = judge(case, Evidence(when + 1, rung, Cause.TRANSIENT))
+    return case
+
+
+def test_a_service_that_fails_alone_is_suspected_after_a_day():
+    assert alone(24, HOUR).state is State.DEGRADED
+    case = alone(25, HOUR)
+    assert (case.state, case.cause) == (State.SUSPECTED, Cause.APP)
+    assert case.frozen
+
+
+def test_an_outage_however_long_is_no_suspicion():
+    assert alone(99, HOUR, rung="sync").state is State.DEGRADED
+    assert alone(99, HOUR, rung="network").state is State.DEGRADED
+    assert alone(9, 4 * HOUR).state is State.DEGRADED, "nobody knows what was in between"
+
+
+def test_how_long_is_long_is_a_person_s_choice():
+    patience = Patience(consent=24 * HOUR)
+    case = Case("contoso")
+    for number in range(24):
+        case = judge(case, Evidence(1.0 + number * HOUR, "sync", P), patience)
+    assert case.state is State.DEGRADED
+    assert judge(case, Evidence(1.0 + 24 * HOUR, "sync", P), patience).frozen
+
+
+def test_a_great_deletion_is_asked_about_and_never_confirmed():
+    case = after(*[D] * 50, every=HOUR)
+    assert (case.state, case.cause) == (State.SUSPECTED, D)
+    refused = after(*[A] * 4, every=HOUR, case=case)
+    assert (refused.state, refused.cause) == (State.SUSPECTED, A)
+    assert judge(refused, Evidence(5 * HOUR, "sync", A)).state is State.CONFIRMED
+    assert after(D, case=refused).cause is A, "who is refused is not excused by what vanished"
+
+
+def test_a_mailbox_that_another_way_still_opens_is_not_called_cut_off():
+    case = replace(after(A, A), facts={"second": "good"})
+    case = after(*[A] * 40, every=HOUR, case=case)
+    assert case.state is State.SUSPECTED
+    shut = replace(case, facts={"second": "refused"})
+    assert judge(shut, Evidence(41 * HOUR, "mailbox", A)).state is State.CONFIRMED
+
+
 causes = st.sampled_from(list(Cause))
 
 
@@ -147,5 +219,5 @@ def test_one_grave_answer_alone_never_freezes(answers):
     for when, cause in enumerate(answers):
         before, case = case, judge(case, Evidence(when * HOUR, "sync", cause))
         if case.frozen and not before.frozen:
-            assert cause in GRAVE
+            assert cause in GRAVE or (cause is P and case.lasting.count >= LASTING_AFTER)
             assert before.grave >= 1
