@@ -290,7 +290,8 @@ class App:
         """Sync an account; `then` follows at once."""
         home = home_of(self.config.state_dir, account.source, account.address)
         outcome = Outcome(account.address, account.source)
-        guard = Guard(self.config.guard.share, self.config.guard.items, approved)
+        limit = self.config.guard
+        guard = Guard(limit.share, limit.items, limit.window, approved)
         services = self.config.sources[account.source].services
         try:
             guard = self.vigil.guard(guard, account.source, account.address)

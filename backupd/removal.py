@@ -1,10 +1,14 @@
 """What has left the source leaves the mirror: last, confirmed, and only if the guard agrees.
 
 Older snapshots keep it. The steps are states of the row (missing → gone → leaving), so a run
-that is killed between them goes on where it was.
+that is killed between them goes on where it was. How many went lately is kept beside them, in the
+same transaction: the guard counts what goes within a day together.
 """
 
 from __future__ import annotations
+
+import json
+import time
 
 from backupd.catalog import Catalog, loads
 from backupd.catalog.rows import GONE, HELD, LEAVING, MISSING, ItemRow
@@ -17,6 +21,8 @@ from backupd.tree import Tree
 
 CHUNK = 500
 """Items confirmed or removed at a time."""
+NOTES = 400
+"""Removals that are noted one by one; beyond that the oldest are taken together."""
 
 
 def settle(
@@ -41,6 +47,7 @@ def settle(
     if gone:
         with catalog.transaction():
             catalog.move_state(service, GONE, LEAVING)
+            _note(catalog, service, guard, gone)
         finish_removals(catalog, mirror, service)
     render_dirty(catalog, mirror)  # a folder that is forgotten takes its marks along
     if not guard.frozen:
@@ -53,12 +60,31 @@ def _may_go(account: Account, service: Service, catalog: Catalog, guard: Guard, 
     total = gone + catalog.count(service, HELD) + catalog.count(service, MISSING)
     allowed = False
     try:
-        allowed = guard.allow(account, service, gone, total)
+        before = sum(count for _, count in _lately(catalog, service, guard.window))
+        allowed = guard.allow(account, service, gone, total, before)
     finally:
         if not allowed:
             with catalog.transaction():
                 catalog.move_state(service, GONE, MISSING)
     return allowed
+
+
+def _lately(catalog: Catalog, service: Service, window: float) -> list[tuple[float, int]]:
+    """When how many items went unasked, within the window."""
+    noted: list[tuple[float, int]] = json.loads(catalog.get(f"removed:{service}") or "[]")
+    now = time.time()
+    return [(when, count) for when, count in noted if 0 <= now - when < window]
+
+
+def _note(catalog: Catalog, service: Service, guard: Guard, gone: int) -> None:
+    """What a person has looked at begins a new count."""
+    noted = [] if guard.looked_at(service, gone) else _lately(catalog, service, guard.window)
+    if not guard.looked_at(service, gone):
+        noted.append((time.time(), gone))
+    while len(noted) > NOTES:
+        (_, first), (when, second), *rest = noted
+        noted = [(when, first + second), *rest]
+    catalog.put(f"removed:{service}", json.dumps(noted))
 
 
 def _confirm(source: Source, account: Account, service: Service, catalog: Catalog) -> None:

@@ -74,6 +74,8 @@ class Guard(Section):
     """Share of an account's items of one service that may vanish in one sync."""
     items: Annotated[int, Field(ge=0)] = 50
     """Fewer vanished items than this never trip the guard."""
+    window: Duration = 86400.0
+    """Removals within this time count together."""
 
 
 class Cutoff(Section):

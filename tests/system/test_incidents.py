@@ -147,6 +147,26 @@ class TestTheGuard:
         with pytest.raises(UserError, match="waits for approval"):
             desk.says("approve", first)
 
+    def test_who_deletes_a_little_at_a_time_is_stopped_as_well(self, desk: Desk) -> None:
+        for number in range(90):
+            desk.tenant.state.deliver("amelia", "inbox", small_mail(number))
+        desk.cycle()
+        most, cycles = len(desk.letters), 0
+        outcome = None
+        while cycles < 9 and not (outcome and outcome.errors):
+            desk.delete(10)
+            outcome = desk.cycle()
+            cycles += 1
+        assert cycles == 6, "the sixth ten are more than fifty within a day"
+        assert "within 24 hours" in str(outcome.errors[0])
+        assert len(desk.letters) == most - 50
+        desk.says("approve", outcome.errors[0].code)
+        assert not desk.cycle().errors
+        assert len(desk.letters) == most - 60
+        desk.delete(10)
+        assert not desk.cycle().errors, "who has looked is not asked again at once"
+        assert len(desk.letters) == most - 70
+
     def test_items_that_come_back_need_no_answer(self, desk: Desk) -> None:
         before = desk.letters
         kept = [message.content.mime() for message in desk.mailbox()]

@@ -34,6 +34,22 @@ def test_a_lot_or_everything_is_asked_about(vanished: int, total: int) -> None:
     assert caught.value.vanished == vanished
 
 
+@pytest.mark.parametrize(
+    ("vanished", "total", "before"), [(1, 200, 50), (1, 801, 200), (5, 5, 6), (10, 90, 45)]
+)
+def test_what_went_within_the_day_counts_as_well(vanished: int, total: int, before: int) -> None:
+    assert allowed(GUARD, vanished, total) or vanished == total
+    with pytest.raises(GuardTripped, match="within 24 hours") as caught:
+        GUARD.allow(ALICE, Service.MAIL, vanished, total, before)
+    assert caught.value.vanished == vanished, "what is approved is what would go now"
+
+
+def test_a_little_every_hour_of_the_day_goes_unasked() -> None:
+    assert GUARD.allow(ALICE, Service.MAIL, 8, 1000, 23 * 8)
+    assert GUARD.allow(ALICE, Service.MAIL, 1, 20, 30)
+    assert not replace(GUARD, frozen=True).allow(ALICE, Service.MAIL, 1, 1000, 8)
+
+
 def test_a_person_may_agree_to_the_run_or_to_exactly_so_many_of_a_service() -> None:
     assert allowed(replace(GUARD, approved=True), 900, 1000)
     agreed = replace(GUARD, agreed={"mail": 900})
