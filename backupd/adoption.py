@@ -12,9 +12,8 @@ from collections.abc import Collection as Container
 from collections.abc import Iterable, Sequence
 
 from backupd.catalog import Catalog
-from backupd.catalog.rows import GONE, HELD, MISSING, FolderRow, ItemRow
+from backupd.catalog.rows import GONE, HELD, MISSING, FolderRow, ItemRow, id_of
 from backupd.model import Account, Item
-from backupd.placing import id_of
 from backupd.ports import Source
 from backupd.removal import last_seen
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from backupd.adoption import Adoption
 from backupd.catalog import Catalog, loads
-from backupd.catalog.rows import MISSING, FolderRow
+from backupd.catalog.rows import MISSING, FolderRow, id_of
 from backupd.errors import ItemGone
 from backupd.index import render_dirty
 from backupd.mirror import Mirror
 from backupd.model import Account, Collection, Folder, Gap, Gone, Item, Page, Service
-from backupd.placing import Batch, Placer, Tally, Work, gap_row, id_of, scope_of
+from backupd.placing import Batch, Placer, Tally, Work, gap_row, scope_of
 from backupd.ports import Failed, Fetched, Source
 from backupd.tree import Tree
 
@@ -97,7 +97,7 @@ class Intake:
             merged = replace(item, facts={**loads(held.facts), **item.facts}) if held else item
             key = held.key if held else keys.get(item.id, item.id)
             version = self._source.version(row.service, merged.facts)
-            works.append(Work(merged, key, version, held))
+            works.append(Work(merged, key, version, held, merged.facts))
         return works
 
     def _take(self, collection: Collection, row: FolderRow, works: list[Work]) -> None:

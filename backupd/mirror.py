@@ -11,27 +11,37 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from itertools import count, islice
 from pathlib import Path
 from typing import IO
 
+from backupd.durable import MANY, Disk, flush_files, flush_folders
 from backupd.errors import IntegrityError
-
-FLUSHERS = 8
-"""Threads that flush drafts: a journalling file system commits many flushes in one go."""
 
 BUFFER = 1 << 20
 """Bytes read at a time when a file is hashed."""
+
+SMALL, GATHERED = 1 << 13, 1 << 16
+"""A write of fewer bytes than the first waits in memory for others, until there are as many as the second."""
+
+LINES = 200
+"""Lines of an index that are written at once."""
+
+_OUTSIDE = frozenset({"", ".", ".."})
+"""Parts of a path that lead somewhere else, or nowhere."""
 
 
 class FileDraft:
     """A file in the making, hashed while it is written; see `ports.Draft`."""
 
-    def __init__(self, path: Path) -> None:
+    __slots__ = ("_descriptor", "_hash", "_size", "_waiting", "path")
+
+    def __init__(self, path: str) -> None:
         self.path = path
-        self._file: IO[bytes] | None = None
+        self._descriptor = -1
         self._hash = hashlib.sha256()
         self._size = 0
+        self._waiting = bytearray()
 
     @property
     def size(self) -> int:
@@ -43,40 +53,61 @@ class FileDraft:
         """Of what was written so far, in lower-case hex."""
         return self._hash.hexdigest()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append `data`."""
-        if self._file is None:
-            self._file = self.path.open("wb")
-        self._file.write(data)
         self._hash.update(data)
         self._size += len(data)
+        if len(data) < SMALL or self._waiting:
+            self._waiting += data
+            if len(self._waiting) < GATHERED:
+                return
+            self._spill()
+        else:
+            self._pour(data)
 
     def restart(self) -> None:
         """Drop what was written and begin again."""
-        self.close()
-        self.path.unlink(missing_ok=True)
+        self._waiting.clear()
+        self._release()
+        if self._size:
+            Path(self.path).unlink(missing_ok=True)
         self._hash = hashlib.sha256()
         self._size = 0
 
     def close(self) -> None:
-        """Hand the bytes to the operating system; an empty draft becomes an empty file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Hand the bytes to the operating system; an empty draft becomes an empty file when it is placed."""
+        if self._waiting:
+            self._spill()
+        self._release()
 
     def discard(self) -> None:
         """Remove the file; safe to call twice."""
         self.restart()
 
-    def flush(self) -> None:
-        """Make the closed draft durable."""
+    def finish(self, mtime: float | None) -> None:
+        """Complete as a file, changed at `mtime` (Unix seconds) where that is known; not yet durable."""
+        self.close()
         if self._size == 0:
-            self.path.touch()
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            Path(self.path).touch(mode=0o600)
+        if mtime is not None:
+            os.utime(self.path, (mtime, mtime))
+
+    def _spill(self) -> None:
+        data, self._waiting = self._waiting, bytearray()
+        self._pour(data)
+
+    def _pour(self, data: bytes | bytearray | memoryview) -> None:
+        if self._descriptor < 0:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            self._descriptor = os.open(self.path, flags, 0o666)
+        written = os.write(self._descriptor, data)
+        while written < len(data):  # a disk that is nearly full takes a part, then says so
+            written += os.write(self._descriptor, memoryview(data)[written:])
+
+    def _release(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
 
 class Mirror:
@@ -87,10 +118,13 @@ class Mirror:
         self._drafts = drafts
         for folder in (root, drafts):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._disk = Disk(str(drafts))
+        self._new = f"{drafts}/{uuid.uuid4().hex}-"
+        self._numbers = count()
 
     def draft(self) -> FileDraft:
         """A new empty draft on the mirror's own file system."""
-        return FileDraft(self._drafts / uuid.uuid4().hex)
+        return FileDraft(f"{self._new}{next(self._numbers)}")
 
     def empty_drafts(self) -> None:
         """Remove what a killed run left behind."""
@@ -99,13 +133,16 @@ class Mirror:
 
     def absolute(self, path: str) -> Path:
         """The place of a mirror path. Raises IntegrityError for one that would lead outside."""
-        parts = path.split("/")
-        if any(part in {"", ".", ".."} or "\0" in part for part in parts):
+        return Path(self._inside(path))
+
+    def _inside(self, path: str) -> str:
+        """The same as text: a path object costs more than the rest of a small file."""
+        if "\0" in path or not _OUTSIDE.isdisjoint(path.split("/")):
             raise IntegrityError(
                 f"{path!r} is not a path inside the mirror.",
                 hint="The catalog has been tampered with or is damaged; nothing was written.",
             )
-        return self.root.joinpath(*parts)
+        return f"{self.root}/{path}"
 
     def exists(self, path: str) -> bool:
         """Whether a file or folder lies there."""
@@ -116,23 +153,38 @@ class Mirror:
 
         All of them are durable when this returns; a file that had the path before is replaced.
         """
-        arrivals = list(drafts)
-        with ThreadPoolExecutor(FLUSHERS) as flushers:
-            list(flushers.map(_finish, arrivals))
-        folders = set()
-        for draft, path, _ in arrivals:
-            target = self.absolute(path)
-            self.make_folder(path.rpartition("/")[0])
-            draft.path.replace(target)
-            folders.add(target.parent)
-        for folder in folders:
-            _flush_folder(folder)
+        arrivals = [(draft, self._inside(path), mtime) for draft, path, mtime in drafts]
+        whole = len(arrivals) >= MANY and self._disk.flushes_whole
+        for draft, _, mtime in arrivals:
+            draft.finish(mtime)
+        # What replaces a file must be durable before it does; a new file only before it is named.
+        first = [
+            draft.path for draft, target, _ in arrivals if not whole or os.path.lexists(target)
+        ]
+        flush_files(first)
+        folders = self._rename(arrivals)
+        if whole:
+            self._disk.flush()
+        else:
+            flush_folders(folders)
+
+    def _rename(self, arrivals: list[tuple[FileDraft, str, float | None]]) -> set[str]:
+        """Give each draft its place; returns the folders that have a new name in them."""
+        folders: set[str] = set()
+        for draft, target, _ in arrivals:
+            folder = target.rpartition("/")[0]
+            if folder not in folders:
+                folders.add(folder)
+                self._make(folder)
+            os.replace(draft.path, target)  # noqa: PTH105 - see _inside
+        return folders
 
     def write(self, path: str, lines: Iterable[str]) -> None:
         """Replace a text file of our own, durably. No lines: remove it."""
         draft = self.draft()
-        for line in lines:
-            draft.write(line.encode("utf-8", "surrogatepass") + b"\n")
+        rest = iter(lines)
+        while some := list(islice(rest, LINES)):
+            draft.write(("\n".join(some) + "\n").encode("utf-8", "surrogatepass"))
         if draft.size:
             self.place([(draft, path, None)])
         else:
@@ -141,11 +193,15 @@ class Mirror:
 
     def make_folder(self, path: str) -> None:
         """Create a folder and its parents; nothing happens when it is there."""
-        target = self.absolute(path) if path else self.root
-        if target.is_dir():
+        self._make(self._inside(path) if path else str(self.root))
+
+    def _make(self, folder: str) -> None:
+        if os.path.isdir(folder):  # noqa: PTH112 - see _inside
             return
-        target.mkdir(parents=True, mode=0o700, exist_ok=True)
-        _flush_folder(target.parent)
+        above = folder.rpartition("/")[0]
+        self._make(above)
+        Path(folder).mkdir(mode=0o700, exist_ok=True)
+        flush_folders([above])
 
     def rename(self, was: str, path: str) -> None:
         """Move a file or folder, durably; nothing happens when `was` is not there any more."""
@@ -154,8 +210,7 @@ class Mirror:
             return
         self.make_folder(path.rpartition("/")[0])
         old.replace(new)
-        _flush_folder(new.parent)
-        _flush_folder(old.parent)
+        flush_folders({str(new.parent), str(old.parent)})
 
     def remove(self, paths: Iterable[str]) -> None:
         """Unlink files, and folders that this leaves empty when they are months of mail."""
@@ -166,14 +221,14 @@ class Mirror:
             parents.add(target.parent)
         for parent in parents:
             if parent.is_dir():
-                _flush_folder(parent)
+                flush_folders([str(parent)])
 
     def remove_folder(self, path: str) -> None:
         """Remove a folder if nothing is in it but our own index."""
         target = self.absolute(path)
         if target.is_dir() and not any(child.name != "index.jsonl" for child in target.iterdir()):
             shutil.rmtree(target)
-            _flush_folder(target.parent)
+            flush_folders([str(target.parent)])
 
     def sha256(self, path: str) -> str:
         """The hash of a file as it lies there. Raises IntegrityError when it is not there."""
@@ -194,21 +249,3 @@ def hash_file(file: IO[bytes]) -> str:
     while data := file.read(BUFFER):
         digest.update(data)
     return digest.hexdigest()
-
-
-def _finish(arrival: tuple[FileDraft, str, float | None]) -> None:
-    draft, _, mtime = arrival
-    draft.close()
-    if draft.size == 0:
-        draft.path.touch()
-    if mtime is not None:
-        os.utime(draft.path, (mtime, mtime))
-    draft.flush()
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -23,6 +23,8 @@ SUBJECT_LIMIT = 80
 _FORBIDDEN = frozenset('%/\\:*?"<>|')
 """What a path, a Windows share or our own escape could misread."""
 
+_ANY_FORBIDDEN = re.compile(f"[{re.escape(''.join(sorted(_FORBIDDEN)))}]")
+
 EXTENSION_LIMIT = 16
 """Bytes, dot included, up to which the end of a name is kept as its extension."""
 
@@ -42,7 +44,10 @@ def escape(name: str, *, ours: bool = True) -> str:
     Args:
         ours: also escape the names the mirror uses for itself.
     """
-    text = "".join(_percent(char) if _hostile(char) else char for char in name)
+    harmless = name.isprintable() and not _ANY_FORBIDDEN.search(name)  # the same at C's speed
+    text = (
+        name if harmless else "".join(_percent(each) if _hostile(each) else each for each in name)
+    )
     if text.endswith((".", " ")):
         text = text[:-1] + _percent(text[-1])
     taken = ours and (text.casefold() in OURS or SHARD.fullmatch(text))
@@ -70,21 +75,20 @@ def twin(local: str, key: str) -> str:
 
 def fold(local: str) -> str:
     """Equal for names that a case-insensitive or normalising file system takes for one."""
-    return unicodedata.normalize("NFC", local.casefold())
+    return local.lower() if local.isascii() else unicodedata.normalize("NFC", local.casefold())
 
 
 def short_key(key: str) -> str:
     """13 characters (65 bits) that stand for a key of any length and alphabet."""
-    return base64.b32encode(hashlib.sha256(_bytes(key)).digest())[:13].decode().lower()
+    return base64.b32encode(hashlib.sha256(_bytes(key)).digest()[:10])[:13].decode().lower()
 
 
 def mail_name(received: datetime | None, subject: str, key: str) -> str:
     """`<yyyy-mm>/<UTC time>_<subject>_<key>.eml`; the month keeps restic's trees small."""
-    month = f"{received:%Y-%m}" if received else "undated"
-    time = f"{received:%Y%m%dT%H%M%SZ}" if received else "undated"
+    when = f"{received:%Y-%m/%Y%m%dT%H%M%SZ}" if received else "undated/undated"
     words = escape(" ".join(subject.split()), ours=False) if subject.strip() else ""
     title = shorten(words, SUBJECT_LIMIT).rstrip(" ._")
-    return f"{month}/{time}_{title}_{short_key(key)}.eml"
+    return f"{when}_{title}_{short_key(key)}.eml"
 
 
 def parse_time(text: object) -> datetime | None:
@@ -92,7 +96,10 @@ def parse_time(text: object) -> datetime | None:
     if not isinstance(text, str):
         return None
     try:
-        moment = datetime.fromisoformat(re.sub(r"\.(\d{1,6})\d*", r".\1", text))
+        plain = re.sub(r"\.(\d{1,6})\d*", r".\1", text) if "." in text else text
+        moment = datetime.fromisoformat(plain)
+        if moment.tzinfo is UTC:
+            return moment
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         return None

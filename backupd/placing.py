@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 
 from backupd import names
-from backupd.catalog import Catalog, dumps, loads
-from backupd.catalog.rows import HELD, FolderRow, GapRow, ItemRow, RetryRow
+from backupd.catalog import Catalog, NewItem, dumps, loads
+from backupd.catalog.rows import HELD, FolderRow, GapRow, ItemRow, RetryRow, id_of
 from backupd.errors import BackupdError, ItemGone
 from backupd.index import shard_of
 from backupd.mirror import FileDraft, Mirror
-from backupd.model import Gap, Item, Service
+from backupd.model import Facts, Gap, Item, Service, nothing
 from backupd.ports import Failed, Fetched, Source
 from backupd.tree import Tree
 
@@ -47,21 +47,23 @@ class Tally:
     failed: int = 0
 
 
-@dataclass
+@dataclass(slots=True)
 class Work:
-    """An item on its way: what the catalog holds of it (if anything) and what it becomes."""
+    """An item on its way: what the catalog holds of it (if anything) and what it becomes.
+
+    Attributes:
+        facts: the listing's facts, with what fetching added.
+        text: the same as the catalog keeps them.
+    """
 
     item: Item
     key: str
     version: str
     row: ItemRow | None
-    about: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts
+    about: Facts = field(default_factory=nothing)
     fetched: Fetched | None = None
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """The listing's facts with what fetching added."""
-        return {**self.item.facts, **self.fetched.facts} if self.fetched else self.item.facts
+    text: str = ""
 
 
 @dataclass
@@ -81,9 +83,11 @@ class Batch:
             return
         answer.draft.close()  # hundreds of open files for each account are more than a process may have
         work.fetched = answer
+        work.facts = {**work.facts, **answer.facts}
+        work.text = dumps(work.facts)
         self.works.append(work)
         self.size += answer.draft.size
-        self.facts += len(str(answer.facts))
+        self.facts += len(work.text)
 
     @property
     def full(self) -> bool:
@@ -109,67 +113,62 @@ class Placer:
         if not batch.works and not batch.failures:
             return
         claimed: dict[tuple[int, str], str] = {}
-        for work in batch.works:
-            work.about = self._describe(row.service, work)
         places = [self._place(row, work, claimed) for work in batch.works]
         self._write_bytes([place for place in places if place.moved or place.draft])
-        with self._catalog.transaction() as session:
-            ledger = self._catalog.ledger_ids(id_of(row))
-            new: list[NewItem] = []
+        with self._catalog.transaction():
+            self._catalog.add_items(
+                [self._new(row, place) for place in places if place.work.row is None]
+            )
             for place in places:
-                if place.work.row is None:
-                    new.append(self._new(row, place))
-                else:
+                if place.work.row is not None:
                     self._record(row, place, place.work.row)
-                if place.work.item.id in ledger:
-                    self._catalog.drop_retry(id_of(row), place.work.item.id)
+            for source_id in self._catalog.ledger_ids(id_of(row)).intersection(
+                place.work.item.id for place in places
+            ):
+                self._catalog.drop_retry(id_of(row), source_id)
             for failure in batch.failures:
                 self._put_into_ledger(row, failure)
-            self._catalog.add_items([each.columns() for each in new])
             self._catalog.clear_journal()
-            session.flush()
-
-    def _describe(self, service: Service, work: Work) -> Mapping[str, Any]:
-        """The shared words; a file's name is its listing's, wherever its facts come from."""
-        said = self._source.describe(service, work.facts)
-        return {**said, "name": work.item.name} if service is Service.FILES else said
 
     def _write_bytes(self, places: list[Place]) -> None:
-        if places:
-            self._catalog.journal((place.path, place.was) for place in places)
+        if not places:
+            return
+        self._catalog.journal((place.path, place.was) for place in places)
         for place in places:
             if place.was and place.moved:
                 self._mirror.rename(place.was, place.path)
-        self._mirror.place(
-            (place.draft, place.path, _mtime(place.folder.service, place.work.about))
-            for place in places
-            if place.draft is not None
-        )
+        arrivals = [(each.draft, each.path, each.mtime) for each in places if each.draft]
+        self._mirror.place(arrivals)
 
     def _place(self, row: FolderRow, work: Work, claimed: dict[tuple[int, str], str]) -> Place:
         """Decide where an item lies from now on."""
-        folder = self._tree.folder(row, work.item.folder) if row.service is Service.FILES else row
+        files = row.service is Service.FILES
+        about = self._source.describe(row.service, work.facts)
+        # A file's name is its listing's, wherever its facts come from.
+        work.about = {**about, "name": work.item.name} if files else about
+        moment = names.parse_time(about.get("modified" if files else "received"))
+        folder = self._tree.folder(row, work.item.folder) if files else row
         old = work.row
         if old is not None and work.fetched is None and not _renamed(row, work, old, folder):
             name = old.name
         else:
-            name = self._name(row, work, folder, claimed)
+            name = self._name(row, work, folder, moment, claimed)
         was = f"{self._catalog.folder(old.folder).path}/{old.name}" if old else None
-        draft = cast("FileDraft", work.fetched.draft) if work.fetched else None
-        size = draft.size if draft else 0
-        if draft is not None:
-            draft.close()
-            if old is not None and draft.sha256 == old.sha256 and was == f"{folder.path}/{name}":
-                draft.discard()
-                draft = None
-        return Place(work, folder, name, was, draft, size)
+        place = Place(work, folder, name, was, f"{folder.path}/{name}", moment)
+        if work.fetched is not None:
+            place.settle(cast("FileDraft", work.fetched.draft))
+        return place
 
     def _name(
-        self, row: FolderRow, work: Work, folder: FolderRow, claimed: dict[tuple[int, str], str]
+        self,
+        row: FolderRow,
+        work: Work,
+        folder: FolderRow,
+        moment: datetime | None,
+        claimed: dict[tuple[int, str], str],
     ) -> str:
         if row.service is Service.MAIL:
-            subject = str(work.about.get("subject") or "")
-            return names.mail_name(names.parse_time(work.about.get("received")), subject, work.key)
+            return names.mail_name(moment, str(work.about.get("subject") or ""), work.key)
         if row.service is not Service.FILES:
             return names.short_key(work.key) + EXTENSION[row.service]
         local = names.component(work.item.name or work.item.id)
@@ -182,53 +181,56 @@ class Placer:
 
     def _new(self, row: FolderRow, place: Place) -> NewItem:
         """A row for what was not held before."""
-        fresh = NewItem(row.service, scope_of(row), place.work.key)
-        self._describe_row(row, fresh, place)
-        self._dirty(fresh)
+        work = place.work
+        fetched = cast("Fetched", work.fetched)
+        self._count(row, place, fetched)
+        self._dirty(row.service, id_of(place.folder), place.name)
         self._catalog.touched()
-        return fresh
+        return NewItem(
+            row.service, scope_of(row), id_of(row), id_of(place.folder), work.item.id, work.key,
+            self._source.version(row.service, work.facts), place.name, names.fold(place.name),
+            place.size, place.sha256, work.text, dumps(work.about), fetched.note, row.round,
+        )  # fmt: skip
 
     def _record(self, row: FolderRow, place: Place, old: ItemRow) -> None:
+        """What became of a row that was there."""
         before = _told(old)
         if place.moved or old.folder != place.folder.id:
-            self._dirty(old)
+            self._dirty(old.service, old.folder, old.name)
             self._tally.moved += 1
         self._describe_row(row, old, place)
         self._catalog.session.add(old)
         if _told(old) != before:
-            self._dirty(old)
+            self._dirty(old.service, old.folder, old.name)
             self._catalog.touched()
             self._tally.updated += not place.moved
 
-    def _describe_row(self, row: FolderRow, fresh: ItemRow | NewItem, place: Place) -> None:
+    def _describe_row(self, row: FolderRow, old: ItemRow, place: Place) -> None:
         work = place.work
-        fresh.collection, fresh.folder = id_of(row), id_of(place.folder)
-        fresh.source_id = work.item.id
-        fresh.name, fresh.fold = place.name, names.fold(place.name)
-        fresh.facts, fresh.about = dumps(work.facts), dumps(work.about)
-        fresh.round, fresh.state = row.round, HELD
-        fresh.version = work.version
+        old.collection, old.folder = id_of(row), id_of(place.folder)
+        old.source_id = work.item.id
+        old.name, old.fold = place.name, names.fold(place.name)
+        old.facts, old.about = work.text or dumps(work.facts), dumps(work.about)
+        old.round, old.state = row.round, HELD
+        old.version = work.version
         if work.fetched is not None:
-            self._record_fetch(row, fresh, work, place)
+            if place.draft is not None:
+                old.sha256, old.size = place.sha256, place.size
+            old.version = self._source.version(row.service, work.facts)
+            old.note = work.fetched.note
+            self._catalog.drop_gaps(id_of(row), owner=work.key)
+            self._count(row, place, work.fetched)
 
-    def _record_fetch(
-        self, row: FolderRow, fresh: ItemRow | NewItem, work: Work, place: Place
-    ) -> None:
-        fetched = cast("Fetched", work.fetched)
-        if place.draft is not None:
-            fresh.sha256, fresh.size = place.draft.sha256, place.draft.size
-        fresh.version = self._source.version(row.service, work.facts)
-        fresh.note = fetched.note
+    def _count(self, row: FolderRow, place: Place, fetched: Fetched) -> None:
+        """What was fetched, and the parts of it that could not be taken along."""
         self._tally.fetched += 1
         self._tally.fetched_bytes += place.size
-        if work.row is not None:
-            self._catalog.drop_gaps(id_of(row), owner=work.key)
         for gap in fetched.gaps:
-            self._catalog.session.add(gap_row(row, gap, owner=work.key))
+            self._catalog.session.add(gap_row(row, gap, owner=place.work.key))
 
-    def _dirty(self, item: ItemRow | NewItem) -> None:
-        if item.folder:
-            self._catalog.mark_dirty([(item.folder, shard_of(item.service, item.name))])
+    def _dirty(self, service: Service, folder: int, name: str) -> None:
+        if folder:
+            self._catalog.mark_dirty([(folder, shard_of(service, name))])
 
     def _put_into_ledger(self, row: FolderRow, failure: Failed) -> None:
         item, error = failure.item, failure.error
@@ -258,52 +260,44 @@ class Placer:
         self._tally.failed += 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Place:
-    """Where an item lies from now on, and what has to happen for that."""
+    """Where an item lies from now on, and what has to happen for that.
+
+    Attributes:
+        was: its path in the mirror until now; `path` from now on.
+        moment: when it was received or changed.
+        draft: its new bytes, unless they are those that lie there.
+    """
 
     work: Work
     folder: FolderRow
     name: str
     was: str | None
-    draft: FileDraft | None
-    size: int
+    path: str
+    moment: datetime | None
+    draft: FileDraft | None = None
+    size: int = 0
+    sha256: str = ""
 
-    @property
-    def path(self) -> str:
-        """Its path in the mirror."""
-        return f"{self.folder.path}/{self.name}"
+    def settle(self, draft: FileDraft) -> None:
+        """Take the bytes, or drop them when they are the same as before."""
+        old = self.work.row
+        self.size, self.sha256 = draft.size, draft.sha256
+        if old is not None and self.sha256 == old.sha256 and self.was == self.path:
+            draft.discard()
+        else:
+            self.draft = draft
 
     @property
     def moved(self) -> bool:
         """Whether a file of ours has to be renamed."""
         return self.was is not None and self.was != self.path
 
-
-@dataclass(slots=True)
-class NewItem:
-    """The columns of an `ItemRow` that does not exist yet: a plain value costs a tenth of a row object."""
-
-    service: Service
-    scope: int
-    key: str
-    collection: int = 0
-    folder: int = 0
-    source_id: str = ""
-    version: str = ""
-    name: str = ""
-    fold: str = ""
-    size: int = 0
-    sha256: str = ""
-    facts: str = ""
-    about: str = "{}"
-    note: str = ""
-    round: int = 0
-    state: int = HELD
-
-    def columns(self) -> dict[str, Any]:
-        """As the catalog takes it."""
-        return {name: getattr(self, name) for name in self.__slots__}
+    @property
+    def mtime(self) -> float | None:
+        """What its file shall say it was changed at, in Unix seconds."""
+        return max(self.moment.timestamp(), 0.0) if self.moment else None
 
 
 def _renamed(row: FolderRow, work: Work, old: ItemRow, folder: FolderRow) -> bool:
@@ -325,11 +319,6 @@ def _told(row: ItemRow) -> tuple[Any, ...]:
         row.about,
         row.note,
     )
-
-
-def _mtime(service: Service, about: Mapping[str, Any]) -> float | None:
-    moment = names.parse_time(about.get("modified" if service is Service.FILES else "received"))
-    return max(moment.timestamp(), 0.0) if moment else None
 
 
 def gap_row(row: FolderRow, gap: Gap, owner: str = "") -> GapRow:
@@ -357,8 +346,3 @@ def _plain(error: BackupdError) -> str:
 def scope_of(row: FolderRow) -> int:
     """The space in which the keys of a collection are unique: its drive, or 0 for all others."""
     return id_of(row) if row.service is Service.FILES else 0
-
-
-def id_of(row: FolderRow) -> int:
-    """The number of a row that the database has."""
-    return cast("int", row.id)

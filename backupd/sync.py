@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from backupd.catalog import Catalog, loads
-from backupd.catalog.rows import FolderRow
+from backupd.catalog.rows import FolderRow, id_of
 from backupd.cutoff import GRAVE, cause_of
 from backupd.errors import BackupdError, UserError
 from backupd.guard import Guard
@@ -21,7 +21,7 @@ from backupd.home import Home
 from backupd.intake import Intake
 from backupd.mirror import Mirror
 from backupd.model import Account, Collection, Gap, Service
-from backupd.placing import Tally, gap_of_service, id_of
+from backupd.placing import Tally, gap_of_service
 from backupd.ports import Source
 from backupd.recovery import recover
 from backupd.removal import settle

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from backupd import names
 from backupd.catalog import Catalog, dumps
-from backupd.catalog.rows import FolderRow
+from backupd.catalog.rows import FolderRow, id_of
 from backupd.mirror import Mirror
 from backupd.model import Collection, Folder, Service
 
@@ -57,18 +57,18 @@ class Tree:
         """A folder inside a drive; one that was not told of yet is parked until it is."""
         if source_id is None:
             return drive
-        found = self._find(Service.FILES, _id(drive), source_id)
+        found = self._find(Service.FILES, id_of(drive), source_id)
         return found or self._create(
             drive, source_id, drive, f"unplaced~{names.short_key(source_id)[:8]}"
         )
 
     def _apply(self, drive: FolderRow, change: Folder) -> bool:
         """Apply a change unless it would put a folder below itself for now."""
-        row = self._find(Service.FILES, _id(drive), change.id)
+        row = self._find(Service.FILES, id_of(drive), change.id)
         parent = self.folder(drive, change.parent)
         if row and (parent.path + "/").startswith(row.path + "/"):
             return False
-        placed = self._put(Service.FILES, _id(drive), row, change.id, parent, change.name)
+        placed = self._put(Service.FILES, id_of(drive), row, change.id, parent, change.name)
         if placed.gone:
             with self._catalog.transaction() as session:
                 placed.gone = False
@@ -77,8 +77,8 @@ class Tree:
 
     def _park(self, drive: FolderRow, change: Folder) -> None:
         """Break a circle of moves: this folder waits at the top of the drive."""
-        row = self._find(Service.FILES, _id(drive), change.id)
-        self._put(Service.FILES, _id(drive), row, change.id, drive, f"unplaced~{change.id}")
+        row = self._find(Service.FILES, id_of(drive), change.id)
+        self._put(Service.FILES, id_of(drive), row, change.id, drive, f"unplaced~{change.id}")
 
     def _find(self, service: Service, scope: int, source_id: str | None) -> FolderRow | None:
         return None if source_id is None else self._catalog.find_folder(service, scope, source_id)
@@ -112,7 +112,7 @@ class Tree:
         base = parent.path if parent else service.value
         row = FolderRow(
             service=service,
-            scope=_id(drive) if drive else 0,
+            scope=id_of(drive) if drive else 0,
             collection=drive.id if drive else None,
             source_id=source_id,
             parent=parent.id if parent else None,
@@ -171,7 +171,7 @@ class Tree:
     def forget_empty(self, service: Service) -> None:
         """Remove folders that the source said are gone, once nothing is left in them."""
         for row in _deepest_first(self._catalog.gone_folders(service)):
-            if self._catalog.has_content(_id(row)):
+            if self._catalog.has_content(id_of(row)):
                 continue
             self._mirror.remove_folder(row.path)
             if service is Service.FILES:
@@ -179,7 +179,7 @@ class Tree:
             with self._catalog.transaction():
                 self._catalog.touched()
                 self._tell_parent(row)
-                self._catalog.drop_folder(_id(row))
+                self._catalog.drop_folder(id_of(row))
 
 
 def _index_folder(path: str) -> str:
@@ -188,10 +188,3 @@ def _index_folder(path: str) -> str:
 
 def _deepest_first(rows: Sequence[FolderRow]) -> list[FolderRow]:
     return sorted(rows, key=lambda row: row.path.count("/"), reverse=True)
-
-
-def _id(row: FolderRow) -> int:
-    """The number of a row that the database has."""
-    if row.id is None:
-        raise AssertionError(f"{row.path} was never stored")
-    return row.id

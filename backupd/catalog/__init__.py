@@ -11,12 +11,14 @@ import json
 from typing import Any
 
 from backupd.catalog.folders import Folders
-from backupd.catalog.items import Items
+from backupd.catalog.items import Described, Items, NewItem
 from backupd.catalog.ledger import Ledger
 from backupd.catalog.places import Places
 from backupd.model import Facts
 
-__all__ = ["Catalog", "dumps", "loads"]
+__all__ = ["Catalog", "Described", "NewItem", "dumps", "loads"]
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
 class Catalog(Folders, Items, Ledger, Places):
@@ -25,7 +27,7 @@ class Catalog(Folders, Items, Ledger, Places):
 
 def dumps(facts: Facts) -> str:
     """Facts as one line of JSON that equal facts always give."""
-    return json.dumps(dict(facts), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return _ENCODER.encode(dict(facts))
 
 
 def loads(line: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -16,7 +16,7 @@ from backupd.catalog.rows import SCHEMA, Meta
 from backupd.errors import UserError
 
 CHUNK = 500
-"""Values in one SQL `IN (…)`: well below SQLite's limit of variables."""
+"""Rows that are read at a time."""
 
 
 class Database:
@@ -139,9 +139,3 @@ def _index_versions(connection: Any) -> None:
 
 MIGRATIONS: tuple[Callable[[Any], None], ...] = (_create, _index_versions)
 """From schema N to N + 1, by position."""
-
-
-def chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Values in groups that fit into one statement."""
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]

@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, insert, text
+from sqlalchemy import func, text
 from sqlmodel import delete, select, update
 
-from backupd.catalog.database import CHUNK, Database, chunks
+from backupd.catalog.database import CHUNK, Database
 from backupd.catalog.rows import HELD, MISSING, FolderRow, GapRow, ItemRow, RetryRow
 from backupd.model import Service
+
+
+class NewItem(NamedTuple):
+    """The columns of an `ItemRow` that does not exist yet: a plain value costs a tenth of a row object."""
+
+    service: Service
+    scope: int
+    collection: int
+    folder: int
+    source_id: str
+    key: str
+    version: str
+    name: str
+    fold: str
+    size: int
+    sha256: str
+    facts: str
+    about: str
+    note: str
+    round: int
+    state: int = HELD
+
+
+class Described(NamedTuple):
+    """What an index line says of an item; the columns of its row."""
+
+    name: str
+    key: str
+    source_id: str
+    sha256: str
+    size: int
+    facts: str
+    about: str
+    note: str
 
 
 class Items(Database):
@@ -40,39 +75,38 @@ class Items(Database):
             yield row
             self._session.expunge(row)
 
+    def described(self, folder: int, shard: str) -> Iterator[Described]:
+        """What the index of a folder (and month) says, in the order of the names, a few at a time."""
+        query = select(*(getattr(ItemRow, name) for name in Described._fields))
+        query = query.where(ItemRow.folder == folder)
+        if shard:
+            query = query.where(ItemRow.name >= shard + "/", ItemRow.name < shard + "0")
+        query = query.order_by(ItemRow.name).execution_options(yield_per=CHUNK)
+        for row in self._session.connection().execute(query):
+            yield Described._make(row)
+
     def items_by_id(self, collection: int, ids: Sequence[str]) -> dict[str, ItemRow]:
         """The items of a collection by the source's ids."""
-        found: dict[str, ItemRow] = {}
-        for some in chunks(ids):
-            query = select(ItemRow).where(
-                ItemRow.collection == collection,
-                ItemRow.source_id.in_(some),  # type: ignore[attr-defined]
-            )
-            found.update((row.source_id, row) for row in self._session.exec(query))
-        return found
+        if not ids:
+            return {}
+        query = select(ItemRow).where(
+            ItemRow.collection == collection, _any(ItemRow.source_id, ids)
+        )
+        return {row.source_id: row for row in self._session.exec(query)}
 
     def items_by_key(self, service: Service, scope: int, keys: Sequence[str]) -> dict[str, ItemRow]:
         """Items by their stable keys, wherever they lie now."""
-        found: dict[str, ItemRow] = {}
-        for some in chunks(keys):
-            query = select(ItemRow).where(
-                ItemRow.service == service,
-                ItemRow.scope == scope,
-                ItemRow.key.in_(some),  # type: ignore[attr-defined]
-            )
-            found.update((row.key, row) for row in self._session.exec(query))
-        return found
+        if not keys:
+            return {}
+        chosen = (ItemRow.service == service, ItemRow.scope == scope, _any(ItemRow.key, keys))
+        return {row.key: row for row in self._session.exec(select(ItemRow).where(*chosen))}
 
     def items_by_version(self, service: Service, versions: Sequence[str]) -> list[ItemRow]:
         """Items with any of these contents, in the order in which they came."""
-        found: list[ItemRow] = []
-        for some in chunks(versions):
-            query = select(ItemRow).where(
-                ItemRow.service == service,
-                ItemRow.version.in_(some),  # type: ignore[attr-defined]
-            )
-            found.extend(self._session.exec(query.order_by(ItemRow.id)))  # type: ignore[arg-type]
-        return found
+        if not versions:
+            return []
+        query = select(ItemRow).where(ItemRow.service == service, _any(ItemRow.version, versions))
+        return list(self._session.exec(query.order_by(ItemRow.id)))  # type: ignore[arg-type]
 
     def item_at(self, path: str) -> ItemRow | None:
         """The item that a mirror path belongs to."""
@@ -162,10 +196,11 @@ class Items(Database):
         query = select(ItemRow.note, func.count()).where(ItemRow.note != "").group_by(ItemRow.note)
         return dict(self._session.exec(query).all())
 
-    def add_items(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def add_items(self, rows: Sequence[NewItem]) -> None:
         """Insert items by their columns, inside a transaction."""
         if rows:
-            self._session.connection().execute(insert(ItemRow), rows)
+            values = [(row.service.name, *row[1:]) for row in rows]
+            self._session.connection().exec_driver_sql(_INSERT, values)
 
     def miss_unseen(self, collection: FolderRow) -> None:
         """After a full listing: what it did not mention is missing, or no longer to be retried."""
@@ -210,6 +245,17 @@ class Items(Database):
             self._session.exec(delete(GapRow).where(*gaps))  # type: ignore[arg-type]
             self._session.exec(delete(ItemRow).where(ItemRow.id == row.id))  # type: ignore[arg-type]
 
+
+def _any(column: Any, values: Sequence[str]) -> Any:
+    """Whether a column has one of the values: one parameter, one statement, however many there are."""
+    text_ = json.dumps(values)
+    if "\\u0000" in text_:  # SQLite's JSON ends a text there
+        return column.in_(values)
+    listed = func.json_each(text_).table_valued("value")
+    return column.in_(select(listed.c.value))
+
+
+_INSERT = f"INSERT INTO itemrow ({', '.join(NewItem._fields)}) VALUES ({', '.join('?' for _ in NewItem._fields)})"  # noqa: S608
 
 _COUNT_INDEXES = """
 SELECT (SELECT COUNT(DISTINCT folder || '/' || substr(name, 1, instr(name, '/')))

@@ -59,6 +59,13 @@ class FolderRow(SQLModel, table=True):
     gone: bool = False
 
 
+def id_of(row: FolderRow) -> int:
+    """The number of a row that the database has."""
+    if row.id is None:
+        raise AssertionError(f"{row.path} was never stored")
+    return row.id
+
+
 class ItemRow(SQLModel, table=True):
     """One item in the mirror.
 
