@@ -27,6 +27,7 @@ from backupd.keys import name_for
 from backupd.model import Service
 from backupd.notices import HAPPENED
 from backupd.ports import Finding
+from backupd.proofs import proven
 from backupd.status import (
     AccountStatus,
     CutOffNow,
@@ -76,10 +77,22 @@ class Readiness:
     keys: list[Finding]
 
     @property
+    def damaged(self) -> bool:
+        """Whether a verification found something that is not as it was recorded."""
+        return any(each.verdict == "damaged" for one in self.accounts for each in one.proofs)
+
+    @property
     def level(self) -> str:
         """`good`, `warn` or `bad`: the colour of the page."""
         old = any(each.worst is None or each.worst > self.stale for each in self.accounts)
-        if self.now.frozen or self.now.unprotected or self.unreadable or old or not self.accounts:
+        if (
+            self.damaged
+            or self.now.frozen
+            or self.now.unprotected
+            or self.unreadable
+            or old
+            or not self.accounts
+        ):
             return "bad"
         refused = any(each.refused for each in self.places)
         troubled = self.cases or self.removals or self.warnings or self.now.missing or refused
@@ -179,6 +192,8 @@ def verdict(found: Readiness) -> str:
     now = found.now
     if not found.accounts:
         return "Nothing is held yet."
+    if found.damaged:
+        return "A verification found damage: something that is held is not as it was recorded."
     if now.unprotected:
         are, them = ("account is", "it") if len(now.unprotected) == 1 else ("accounts are", "them")
         return f"{len(now.unprotected)} {are} in NO vault: only the mirror on this machine holds {them}."
@@ -200,6 +215,7 @@ def answers(found: Readiness) -> Iterator[tuple[str, list[str]]]:
     if found.accounts:
         yield "missing", list(_missing(now))
         yield "copies", [*map(_storage, now.storages), f"mirror: {found.mirror} on this machine"]
+        yield "proven", list(proven(found.accounts))
     if found.places:
         yield "run by", [_place(each) for each in found.places]
     if found.keys:
@@ -303,14 +319,15 @@ def as_text(found: Readiness) -> str:
     return "\n".join(lines) + "\n"
 
 
-def as_page(found: Readiness) -> str:
-    """One self-contained page, on screen and on paper."""
+def as_page(found: Readiness, template: str = "readiness.html", **more: Any) -> str:
+    """One self-contained page, on screen and on paper; `more` is for a template that goes on from this one."""
     environment = Environment(
         loader=PackageLoader("backupd"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["age"] = in_words
     services = [each for each in Service if any(each in one.items for one in found.accounts)]
-    return environment.get_template("readiness.html").render(
+    return environment.get_template(template).render(
+        **more,
         found=found,
         verdict=verdict(found),
         answers=list(answers(found)),

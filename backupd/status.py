@@ -23,6 +23,7 @@ from backupd.home import Home
 from backupd.model import Service
 from backupd.snapshot import needs_snapshot
 from backupd.sync import services_of
+from backupd.verify.record import Standing, read_record
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
@@ -86,6 +87,7 @@ class AccountStatus:
         missing: items that vanished at the source and wait for the guard or for certainty.
         state: what is thought of it: `healthy`, …, `confirmed` (its own case, or that of its source).
         frozen: nothing of it is removed, forgotten or pruned.
+        proofs: what each level of verify last said of each storage, and what was never looked at.
     """
 
     address: str
@@ -102,6 +104,7 @@ class AccountStatus:
     protected: dict[Service, int | None] = field(default_factory=dict)
     state: str = "healthy"
     frozen: bool = False
+    proofs: list[Standing] = field(default_factory=list)
 
     @property
     def oldest_sync(self) -> int | None:
@@ -193,6 +196,7 @@ def status_of(
             protected=fresh.protected,
             state=case.state.value,
             frozen=case.frozen,
+            proofs=read_record(home).standings(storages, time.time()),
         )
     return _judged(status, storages)
 
@@ -319,6 +323,7 @@ def _judged(status: AccountStatus, storages: list[str]) -> AccountStatus:
     ]
     if status.missing:
         problems.append(f"{status.missing} items vanished at the source and are kept here")
+    problems += [f"{each.words}: DAMAGED" for each in status.proofs if each.verdict == "damaged"]
     if status.state not in {"healthy", "recovered"}:
         problems.insert(0, f"{status.state}{', frozen' if status.frozen else ''}")
     status.problems.extend(problems)

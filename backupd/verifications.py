@@ -13,8 +13,10 @@ from backupd.crosscheck import CrossCheck, crosscheck
 from backupd.drill import drill
 from backupd.errors import BackupdError, ItemError, UserError
 from backupd.home import Home
+from backupd.ports import Finding
+from backupd.tidings import Found
 from backupd.vault import Vault
-from backupd.verify import CONTENT, DRILL, LISTING, PACKS, SOURCE, USUAL
+from backupd.verify import CONTENT, DRILL, LISTING, NAMES, PACKS, SOURCE, USUAL
 from backupd.verify.content import verify_content
 from backupd.verify.findings import Flaw, Verification
 from backupd.verify.listing import verify_listing
@@ -47,9 +49,9 @@ def verify(
     app: App,
     patterns: Sequence[str],
     wish: Wish,
-    told: Callable[[Verification], None] = lambda _: None,
+    hear: Callable[[Verification], None] = lambda _: None,
 ) -> list[Verification]:
-    """Verify every account that matches, `limits.workers` at a time; `told` hears of each at once.
+    """Verify every account that matches, `limits.workers` at a time; `hear` is told of each at once.
 
     Raises UserError when no account matches, or there is no such storage.
     """
@@ -64,7 +66,7 @@ def verify(
         app.vault(homes[0], wish.storage)
 
     def one(home: Home) -> list[Verification]:
-        return list(verify_account(app, home, wish, told))
+        return list(verify_account(app, home, wish, hear))
 
     with ThreadPoolExecutor(app.config.limits.workers) as workers:
         results = [each for found in workers.map(one, homes) for each in found]
@@ -73,15 +75,32 @@ def verify(
     return results
 
 
+def told(found: Sequence[Verification]) -> Iterator[Found]:
+    """What the bell shall hear: damage, account by account, with what to type next."""
+    findings = [
+        Finding("error", each.address, _alarm(each), each.flaws[0].hint)
+        for each in found
+        if each.damaged and each.flaws
+    ]
+    if findings:
+        yield Found(tuple(findings))
+
+
+def _alarm(found: Verification) -> str:
+    first = next((each for each in found.flaws if each.damage), found.flaws[0])
+    more = f" (and {found.flawed - 1} more)" if found.flawed > 1 else ""
+    return f"verify found DAMAGE at level {found.level}, {NAMES[found.level]}: {first.what}{more}"
+
+
 def verify_account(
-    app: App, home: Home, wish: Wish, told: Callable[[Verification], None] = lambda _: None
+    app: App, home: Home, wish: Wish, hear: Callable[[Verification], None] = lambda _: None
 ) -> Iterator[Verification]:
     """Verify one account and record it. Raises TransientError(reason="busy")."""
     with changing(home) as record:
         for level in wish.levels:
             for found in _level(app, home, wish, record, level):
                 record.take(found)
-                told(found)
+                hear(found)
                 yield found
 
 

@@ -78,7 +78,7 @@ def backup(
     try:
         run = app.backup(accounts or (), approved=approve, progress=progress)
     except BackupdError:
-        _ring(app, Cycle(good=False))
+        ring(app, Cycle(good=False))
         raise
     progress.end()
     return _told(app, run, as_json, Cycle(good=run.exit_code in GOOD))
@@ -110,11 +110,12 @@ def _told(app: App, run: Run, as_json: bool, *more: Event) -> int:
     }
     emit(payload, as_json, lambda out: show_run(run, out))
     sys.stdout.flush()
-    _ring(app, Ran(run), *more)
+    ring(app, Ran(run), *more)
     return run.exit_code
 
 
-def _ring(app: App, *events: Event) -> None:
+def ring(app: App, *events: Event) -> None:
+    """Tell whoever is to be told, and write the figures, before the process ends."""
     bell = Bell(app, gather=0)
     for event in events:
         bell.heard(event)

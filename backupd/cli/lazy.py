@@ -40,7 +40,7 @@ COMMANDS = (
     Known("find", "reading", "Find items by subject, name or path."),
     Known("export", "exporting", "Copy items out, or all mail in Proton's or mbox form."),
     Known("verify", "verifying", "Prove what is held."),
-    Known("report", "telling", "How ready you are to be cut off, as a page."),
+    Known("report", "reporting", "What is safe and what is proven: a signed report."),
     Known("alerts", "telling", "The channels over which people are told."),
     Known("approve", "incidents", "Let a removal pass that the guard stopped."),
     Known("release", "incidents", "Lift a freeze by hand."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -9,12 +10,13 @@ import typer
 from rich.console import Console
 
 from backupd.app import GRAVEST_FIRST
-from backupd.cli.commands import Accounts, Json
+from backupd.cli.commands import Accounts, Json, ring
 from backupd.cli.context import Context
 from backupd.cli.output import SyncProgress, emit, size
 from backupd.cli.plain import printable
+from backupd.report import issue, stamp
 from backupd.status import in_words
-from backupd.verifications import Wish, verify
+from backupd.verifications import Wish, told, verify
 from backupd.verify import DRILL, NAMES, PACKS, SOURCE, USUAL
 from backupd.verify.findings import Flaw, Verdict, Verification
 
@@ -67,10 +69,19 @@ def verify_command(
     given: Context = context.obj
     progress = SyncProgress(as_json)
     wish = Wish(tuple(levels or USUAL), storage, everything, to)
-    found = verify(given.app(), accounts or (), wish, lambda each: progress.line(_line(each)))
+    app = given.app()
+    found = verify(app, accounts or (), wish, lambda each: progress.line(_line(each)))
     progress.end()
-    code = exit_code(found)
-    emit({"verifications": [payload(each) for each in found], "exit_code": code}, as_json, lambda out: _show(out, found))  # fmt: skip
+    issued, code = issue(app, accounts or (), found), exit_code(found)
+    payload = {"verifications": [_payload(each) for each in found], "report": str(issued.path or ""), "exit_code": code}  # fmt: skip
+
+    def render(out: Console) -> None:
+        _show(out, found)
+        out.print(printable(stamp(issued)))
+
+    emit(payload, as_json, render)
+    sys.stdout.flush()
+    ring(app, *told(found))
     return code
 
 
@@ -80,7 +91,7 @@ def exit_code(found: list[Verification]) -> int:
     return next((code for code in GRAVEST_FIRST if code in codes), 0)
 
 
-def payload(found: Verification) -> dict[str, object]:
+def _payload(found: Verification) -> dict[str, object]:
     """A verification for a program."""
     names = ("address", "source", "level", "storage", "snapshot", "began", "seconds", "items", "size", "of_items", "of_size", "share", "flaws", "flawed", "facts")  # fmt: skip
     return {"verdict": found.verdict, **{name: getattr(found, name) for name in names}}

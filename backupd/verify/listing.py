@@ -17,6 +17,7 @@ from backupd.verify.places import Place, is_ours, joined
 from backupd.verify.record import Record
 from backupd.verify.vaults import Subject, recorded, subject
 
+ALTERED = "The catalog was altered: `backupd repair` writes it anew from what the mirror and the vault prove."
 INCOMPLETE = "`backupd repair` makes a new snapshot from the mirror."
 
 
@@ -28,14 +29,17 @@ def verify_listing(home: Home, vault: Vault, record: Record, scratch: Path) -> V
         with home.reading() as catalog:
             chosen = subject(home, catalog, vault, record, found)
             if chosen is not None:
-                _compare(chosen, catalog, scratch, found)
+                roots = record.vault(vault.storage).setdefault("roots", {})
+                _compare(chosen, catalog, scratch, found, roots)
     except BackupdError as error:
         found.broken_off(error)
     found.seconds = time.monotonic() - began
     return found
 
 
-def _compare(chosen: Subject, catalog: Catalog, scratch: Path, found: Verification) -> None:
+def _compare(
+    chosen: Subject, catalog: Catalog, scratch: Path, found: Verification, roots: dict[str, str]
+) -> None:
     with Tree(scratch) as tree, recorded(chosen, catalog, scratch) as places:
         listed = _files(chosen.vault.entries(chosen.snapshot))
         for place, entry in joined(_leaves(places(), tree), listed):
@@ -45,10 +49,13 @@ def _compare(chosen: Subject, catalog: Catalog, scratch: Path, found: Verificati
             found.of_size += place.size if place else 0
             for flaw in _judged(chosen, place, entry):
                 found.note(flaw)
-        found.share = 1.0
-        found.facts.update(
-            by=places.by, root=tree.root(), leaves=tree.leaves, time=chosen.snapshot.time
-        )
+        found.share, root = 1.0, tree.root()
+        found.facts.update(by=places.by, root=root, leaves=tree.leaves, time=chosen.snapshot.time)
+    before = roots.setdefault(chosen.snapshot.id, root)
+    if before != root:
+        short = chosen.snapshot.short_id
+        what = f"What is recorded of snapshot {short} is not what was recorded of it at first: the root was {before[:16]} and is {root[:16]}."
+        found.note(Flaw("record", short, what, ALTERED))
 
 
 def _leaves(places: Iterator[Place], tree: Tree) -> Iterator[Place]:

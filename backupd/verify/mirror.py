@@ -27,6 +27,7 @@ from backupd.verify import LISTING
 from backupd.verify.findings import Flaw, Verification
 from backupd.verify.record import Record
 from backupd.verify.rolling import Pace, Unit, covered, due, keep
+from backupd.verify.vaults import AHEAD, CLOCK
 
 PATIENCE = 300.0
 """Seconds to wait for a run that is at the account."""
@@ -42,6 +43,10 @@ def verify_mirror(home: Home, record: Record, pace: Pace) -> Verification:
     """Compare the mirror of an account with its catalog; what goes wrong is in the answer."""
     found = Verification(home.address, home.folder.parent.name, LISTING)
     began = time.monotonic()
+    latest = max((each.began for each in record.last.values()), default=0.0)
+    if latest > pace.now + AHEAD:
+        what = "The last verification was made at a time that is still to come by this machine's clock."
+        found.note(Flaw("clock", found.source, what, CLOCK, damage=False))
     try:
         _compare(home, record.times("mirror"), pace, found)
     except BackupdError as error:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from backupd.home import Home
 from backupd.locks import exclusive
+from backupd.verify import DRILL, LISTING, NAMES, SOURCE, USUAL
 from backupd.verify.findings import Flaw, Verdict, Verification
 
 FORMAT = 1
@@ -28,20 +29,27 @@ FILE = "verified.json"
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The last word of one level about one storage.
+    """The last word of one level about one storage, or that there is none.
 
     Attributes:
-        when: seconds since 1970; `whole` is when it last went without a flaw, or 0.
+        verdict: `whole`, `damaged`, `unproven`, or `never`.
+        age: seconds since the last look; `whole` since the last one without a flaw; None for never.
+        last: what the last look found.
     """
 
-    last: Verification
-    when: float
-    whole: float
+    level: int
+    storage: str
+    verdict: str
+    age: int | None = None
+    whole: int | None = None
+    last: Verification | None = None
 
     @property
-    def verdict(self) -> Verdict:
-        """As it was."""
-        return self.last.verdict
+    def words(self) -> str:
+        """The level and where, for people: `packs in primary`, `listing of the mirror`, `live source`."""
+        if self.level == SOURCE:
+            return f"live source {self.storage}".rstrip()
+        return f"{NAMES[self.level]} in {self.storage}" if self.storage else f"{NAMES[self.level]} of the mirror"  # fmt: skip
 
 
 @dataclass
@@ -68,11 +76,31 @@ class Record:
         """What is known of a vault."""
         return self.vaults.setdefault(storage, {})
 
-    def standings(self) -> Iterator[Standing]:
-        """Every level and storage that was ever verified, in order."""
-        for key in sorted(self.last):
-            found = self.last[key]
-            yield Standing(found, found.began, self.whole.get(key, 0.0))
+    def standings(self, storages: Sequence[str], now: float) -> list[Standing]:
+        """What every level last said of every storage that there is, and of the mirror and the source."""
+        keys = [
+            (LISTING, ""),
+            *((level, name) for level in USUAL for name in storages),
+            (SOURCE, ""),
+        ]
+        known = [(each.level, each.storage) for each in self.last.values() if each.level == DRILL]
+        drills = [each for each in known if each[1] in storages] or [(DRILL, name) for name in storages[:1]]  # fmt: skip
+        return [self._standing(*key, now) for key in (*keys, *drills)]
+
+    def _standing(self, level: int, storage: str, now: float) -> Standing:
+        key = f"{level}/{storage}"
+        last = self.last.get(key)
+        if last is None:
+            return Standing(level, storage, "never")
+        whole = self.whole.get(key)
+        return Standing(
+            level,
+            storage,
+            last.verdict.value,
+            max(0, int(now - last.began)),
+            None if whole is None else max(0, int(now - whole)),
+            last,
+        )
 
 
 def read_record(home: Home) -> Record:

@@ -73,6 +73,8 @@ def subject(
     ours = forgotten(home.folder, vault.storage)
     for flaw in _vanished(known.get("snapshots", {}), ours, snapshots):
         found.note(flaw)
+    roots = known.get("roots", {})
+    known["roots"] = {each.id: roots[each.id] for each in snapshots if each.id in roots}
     known.update(
         {"id": identity, "snapshots": {each.id: [each.time, each.tree] for each in snapshots}}
     )
