@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import targets
+from backupd import keybook, keyring
 from backupd.app import App
 from backupd.config import Config
 from backupd.errors import BackupdError
@@ -33,6 +35,7 @@ def examine(app: App) -> Iterator[Finding]:
     yield from _secrets(app.config)
     yield from _storages(app)
     yield from _operators(app.config)
+    yield from _recovery_keys(app)
     yield from _sources(app)
     yield from _targets(app)
     yield from _alerts(app)
@@ -142,6 +145,15 @@ def _operators(config: Config) -> Iterator[Finding]:
             yield from standing.findings()
     except BackupdError as error:
         yield _error("operators_file", error)
+
+
+def _recovery_keys(app: App) -> Iterator[Finding]:
+    """Whether others than this machine can open the vaults, and when that was last tried."""
+    try:
+        held = {each.place for each in keyring.vaults(app)}
+        yield from keybook.findings(keybook.load(app.config.state_dir), held, time.time())
+    except BackupdError as error:
+        yield _error("recovery keys", error)
 
 
 def _sources(app: App) -> Iterator[Finding]:

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from backupd import locations
 from backupd.errors import ConfigError
 
 WATCHED = frozenset({"US", "CN"})
@@ -186,18 +187,17 @@ class Register:
 
     def of_location(self, repository: str) -> Place:
         """Who runs the storage behind a location as restic writes it."""
-        scheme, colon, rest = repository.partition(":")
-        if not colon or not re.fullmatch(r"[a-z0-9]{2,}", scheme) or scheme == "local":
+        try:
+            where = locations.parse(repository)
+        except ValueError:
+            return Place("untold", "an address without a host")
+        if where.kind == "local":
             return Place("here", "a folder")
-        if scheme in self._schemes:
-            return Place("operator", f"{scheme}:", self._schemes[scheme])
-        if scheme == "rclone":
-            return self.of_remote(rest)
-        if scheme in {"s3", "rest"}:
-            return self.of_url(rest.removeprefix("//"))
-        if scheme == "sftp":
-            return self.of_url(rest[2:] if rest.startswith("//") else rest.partition(":/")[0])
-        return Place("untold", f"{scheme}:")
+        if where.kind in self._schemes:
+            return Place("operator", f"{where.kind}:", self._schemes[where.kind])
+        if where.kind == "rclone":
+            return self.of_remote(where.path)
+        return self.of_host(where.host) if where.host else Place("untold", f"{where.kind}:")
 
     def of_remote(self, remote: str) -> Place:
         """Who is behind a remote of rclone: its own configuration knows, not its name."""

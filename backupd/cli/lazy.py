@@ -41,6 +41,7 @@ COMMANDS = (
     Known("export", "exporting", "Copy items out, or all mail in Proton's or mbox form."),
     Known("verify", "verifying", "Prove what is held."),
     Known("report", "reporting", "What is safe and what is proven: a signed report."),
+    Known("keys", "keys", "Recovery keys and their shares; new passwords."),
     Known("alerts", "telling", "The channels over which people are told."),
     Known("approve", "incidents", "Let a removal pass that the guard stopped."),
     Known("release", "incidents", "Lift a freeze by hand."),

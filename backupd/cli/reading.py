@@ -66,6 +66,7 @@ def _status_payload(found: Readiness) -> dict[str, Any]:
         "warnings": found.warnings,
         "service": found.service,
         "places": found.places,
+        "keys": found.keys,
         "unreadable": found.unreadable,
         "marks": {
             f"{each.source}/{each.address}": mark_of(each.source, each.address)

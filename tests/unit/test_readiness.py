@@ -71,7 +71,7 @@ def test_the_answers_come_first_and_name_what_is_worst(tmp_path: Path) -> None:
     held(tmp_path, BOB, synced=DAY * 3, copies={"primary": 3 * DAY})
     found = readiness(an_app(tmp_path, alerts=TOLD))
     said = dict(answers(found))
-    assert list(said) == ["safe", "missing", "copies", "proven", "run by", "frozen", "service", "next"]
+    assert list(said) == ["safe", "missing", "copies", "proven", "run by", "keys", "frozen", "service", "next"]
     assert said["safe"][0] == "Everything that the sources held up to 3 days ago is in a vault."
     assert f"worst off is {BOB}" in said["safe"]
     assert said["missing"] == ["2 items known of and not had yet: tried again"]
