@@ -217,7 +217,9 @@ class Repository:
                 code = process.wait()
                 patience.close()
             if code and patience.lost:
-                raise self._unreachable(LOST[patience.lost], patience.lost)
+                raise self._unreachable(
+                    f"{LOST[patience.lost]}; {self._hidden(_last_words(complaints))}", patience.lost
+                )
             if code:
                 raise self._error(arguments[0], code, complaints)
 

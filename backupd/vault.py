@@ -138,7 +138,7 @@ class Vault:
                 raise
             raise TransientError(
                 f"The snapshot of {self.address} into {self.storage} is not finished yet: it was broken off "
-                "so that the account can be synced.",
+                f"so that the account can be synced. {error}",
                 hint="Nothing needs to be done: what was uploaded stays, and the next run goes on from there. "
                 "`run_within` of that storage says after how long.",
                 reason="unfinished",
