@@ -7,136 +7,34 @@ test's own. Whatever happens, not one byte of the last good state may be gone.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import shutil
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from certificates import certificate
-from household import Household
+from world import AMELIA, CYCLE, TENANT, World, befallen, never_frozen, settled
 
 import sources
-from backupd.app import App
-from backupd.config import load
-from backupd.cutoff import FROZEN, Cause, State
+from backupd.cutoff import Cause, State
 from backupd.demo.faults import Fault
-from backupd.demo.tenant import SimulatedTenant
-from backupd.model import Service
-
-AMELIA = "demo/amelia@harbourlight.example"
-TENANT = "demo"
-CYCLE = 5
-"""Minutes between two syncs: the default of [schedule]."""
-
-RECOVERED = 3
-"""Good syncs after which a scope is healthy: two thaw it, one more and nobody speaks of it."""
-
-MADE_BY_US = {"account.json", "README.txt"}
-"""Written anew with each snapshot; they hold times."""
-
-
-@dataclass
-class World:
-    """A household in simulated time."""
-
-    house: Household
-    now: float = 1_800_000_000.0
-    seen: dict[tuple[str, State], int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.app = self.with_config(self.house.config)
-
-    @property
-    def tenant(self) -> SimulatedTenant:
-        return self.house.tenant
-
-    def with_config(self, path: Path) -> App:
-        return App(load(path), clock=lambda: self.now)
-
-    def live(self, minutes: int, cycle: int = CYCLE, only: str = "*") -> None:
-        """A sync every `cycle` minutes, and every minute what is due; note what was thought when.
-
-        It begins right after a sync: the worst moment. The first sync is of everybody, the later
-        ones of `only`.
-        """
-        for minute in range(minutes + 1):
-            if minute and minute % cycle == 0:
-                self.app.backup([only] if minute > cycle else [])
-            self.app.watch(self.now)
-            for case in self.app.incidents.cases():
-                self.seen.setdefault((case.scope, case.state), minute)
-            self.now += 60
-
-    def heal(self) -> int:
-        """Give service back; how many cycles it takes until all is well again, four at most."""
-        self.tenant.restore_service()
-        self.tenant.faults.clear()
-        self.app = self.with_config(self.house.config)
-        for cycle in range(1, 5):
-            self.now += CYCLE * 60
-            self.app.backup()
-            if all(case.state is State.HEALTHY for case in self.app.incidents.cases()):
-                return cycle
-        return 99
-
-    def forget(self) -> None:
-        shutil.rmtree(self.app.incidents.folder, ignore_errors=True)
-        self.seen.clear()
-
-    def state(self, scope: str) -> State:
-        return self.app.incidents.case(scope).state
-
-    def thought(self) -> str:
-        """For people who read a failure."""
-        store = self.app.incidents
-        return "\n".join(
-            f"{case.scope} {case.state} {case.cause}: {each.rung} {each.cause} {each.code} {each.said}"
-            for case in store.cases()
-            for each in store.evidence(case.scope, 3)
-        )
-
-    def goods(self) -> dict[str, str]:
-        """Every file of the mirrors, and every pack and index of the vaults, with its bytes."""
-        found = {}
-        for path in self.house.folder.rglob("*"):
-            place = path.relative_to(self.house.folder).as_posix()
-            kept = "/mirror/" in place and path.name not in MADE_BY_US
-            if path.is_file() and (kept or "/data/" in place or "/index/" in place):
-                found[place] = hashlib.sha256(path.read_bytes()).hexdigest()
-        return found
-
-    def snapshots(self) -> int:
-        return len(list(self.house.folder.glob("vaults/*/*/snapshots/*")))
 
 
 @pytest.fixture(scope="module")
-def settled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     if shutil.which("restic") is None:
         pytest.skip("restic is not installed")
-    services = [Service.MAIL, Service.FILES]
-    with SimulatedTenant(7, people=2, messages=4, extras=False, oddities=False) as tenant:
-        tenant.cutoffs.stage_seconds = 1.0
-        folder = tmp_path_factory.mktemp("house")
-        world = World(Household(folder, tenant, services=list(services)))
-        assert world.app.backup().exit_code == 0
+    with settled(tmp_path_factory.mktemp("house")) as world:
         yield world
 
 
 @pytest.fixture
-def world(settled: World) -> Iterator[World]:
+def world(place: World) -> Iterator[World]:
     """The same world for every test: nothing of it is lost, and it heals when service is back."""
-    before, snapshots = settled.goods(), settled.snapshots()
-    yield settled
-    cycles, thought, after = settled.heal(), settled.thought(), settled.goods()
-    settled.forget()
-    gone = {place for place, digest in before.items() if after.get(place) != digest}
-    assert not gone, "the last good state must stay as it was, byte for byte"
-    assert settled.snapshots() >= snapshots
-    assert cycles <= RECOVERED, f"all is well again soon after service is\n{thought}"
+    with befallen(place):
+        yield place
 
 
 GRAVE = [
@@ -204,7 +102,7 @@ def test_what_is_no_cut_off_never_freezes(
 ) -> None:
     world.tenant.cut_off(scenario)
     world.live(3 * CYCLE, only="amelia@*")
-    _not_frozen(world)
+    never_frozen(world)
     case = world.app.incidents.case(scope)
     assert (case.state, case.cause) == (state, cause), world.thought()
     assert cause is Cause.NONE or not _never(world, scope)
@@ -223,7 +121,7 @@ def test_a_certificate_that_is_refused_and_a_wrong_clock_are_ours_to_repair(
     assert world.app.backup().exit_code == 0
     world.tenant.cut_off(scenario)
     world.live(3 * CYCLE)
-    _not_frozen(world)
+    never_frozen(world)
     assert world.app.incidents.case(TENANT).cause is cause
     print(f"{scenario:<24} {TENANT:<32} {cause:<9} {world.state(TENANT)}")
 
@@ -248,7 +146,7 @@ def test_a_person_who_signed_in_and_is_disabled_is_cut_off(world: World, tmp_pat
 def test_throttling_for_six_hours_is_patience_and_nothing_else(world: World) -> None:
     world.tenant.faults.add(Fault("throttle", "users/*/mailFolders*", retry_after=-1))
     world.live(6 * 60, cycle=60, only="amelia@*")
-    _not_frozen(world)
+    never_frozen(world)
     assert world.state(AMELIA) is State.HEALTHY, world.thought()
 
 
@@ -258,7 +156,7 @@ def test_a_provider_out_of_reach_is_an_outage(world: World, tmp_path: Path) -> N
     base = world.tenant.graph_url.rpartition("/")[0]
     world.app = world.with_config(_changed(world, tmp_path, {base: f"http://127.0.0.1:{port}"}))
     world.live(30)
-    _not_frozen(world)
+    never_frozen(world)
     case = world.app.incidents.case(TENANT)
     assert (case.state, case.cause) == (State.DEGRADED, Cause.TRANSIENT), world.thought()
     assert world.seen[TENANT, State.DEGRADED] == 3 * CYCLE, "the third failure in a row is told"
@@ -306,10 +204,6 @@ def _asked_from_the_bottom(world: World, scope: str) -> None:
     peers = [each for each in told if each.rung == "peer"]
     assert peers, "a second account is asked before anybody is blamed"
     assert all(each.cause is Cause.NONE and "jean-baptiste" in each.said for each in peers)
-
-
-def _not_frozen(world: World) -> None:
-    assert not [scope for scope, state in world.seen if state in FROZEN], world.thought()
 
 
 def _never(world: World, scope: str) -> bool:
