@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import sources
 from backupd.config import AccountFilter, Config
-from backupd.contents import MirrorContents, VaultContents, from_vault
+from backupd.contents import MirrorContents
 from backupd.cutoff import GRAVE, Case, Patience, cause_of
 from backupd.errors import BackupdError, ConfigError, CutOff, UserError
 from backupd.guard import Guard
@@ -33,6 +33,7 @@ from backupd.restic import Restic
 from backupd.snapshot import Listener, SnapshotResult, snapshot_account
 from backupd.storages import Storages
 from backupd.sync import Progress, Share, SyncResult, gather, glance, sync_account
+from backupd.unpacking import VaultContents, from_vault
 from backupd.vault import Vault, vault_of
 from backupd.vigil import Vigil
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from backupd.contents import VaultContents, from_vault
 from backupd.errors import UserError
 from backupd.restic import Repository, Restic
+from backupd.unpacking import VaultContents, from_vault
 from backupd.vault import Vault, accounts_in, path_word
 
 PREFIXES = ("AWS_", "AZURE_", "B2_", "GOOGLE_", "OS_", "RCLONE_", "RESTIC_REST_", "ST_")

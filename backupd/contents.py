@@ -1,29 +1,25 @@
 """What a snapshot (or the mirror) holds, read with nothing but its own files.
 
-`account.json` names the collections, the index files describe the items; the bytes come from
-the mirror, or from the vault as one tar stream. One folder's index is in memory at a time, and
-those of the folders above it.
+`account.json` names the collections, the index files describe the items. One folder's index is in
+memory at a time, and those of the folders above it. How the bytes leave a vault: `unpacking`.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import json
-import tarfile
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from backupd.errors import IntegrityError, UserError
-from backupd.model import Service, Snapshot
+from backupd.model import Service
 from backupd.names import parse_time
 from backupd.ports import Parcel, Reader, Shelf
 from backupd.tree import INDEX_ROOT
-from backupd.vault import Vault
 
 FORMATS = (1,)
 """The mirror formats this version reads."""
@@ -36,10 +32,6 @@ AGES = {Service.MAIL: "received", Service.FILES: "modified"}
 
 URGENT = ("inbox", "sentitems", "drafts")
 """Mail that people need first to go on working."""
-
-LARGE = 64 << 20
-"""Bytes of such a folder from which on its newest month is worth a stream, and a start of restic, of its own."""
-
 
 CALLED = {"recoverableitemsdeletions": "Recoverable items"}
 """Folders that their own program never shows, and whose names were not made for people."""
@@ -213,14 +205,28 @@ class Contents:
 
 
 class Absent:
-    """Stands for a file that should be in the mirror and is not: one item's failure, not the run's."""
+    """Stands for a file that should be there and is not: one item's failure, not the run's."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, whole: str) -> None:
         self._path = path
+        self._whole = whole
 
     def read(self, _size: int = -1, /) -> bytes:
         """Raises IntegrityError."""
-        raise IntegrityError(f"{self._path} is missing from the mirror.", reason="missing-file")
+        raise IntegrityError(
+            f"{self._path} is missing from the {self._whole}.", reason="missing-file"
+        )
+
+
+@contextmanager
+def opened(root: Path, parcel: Parcel, whole: str) -> Iterator[Reader]:
+    """The bytes of an item below a root; `whole` is what it should be part of, for people."""
+    place = root / parcel.path
+    if not place.is_file():
+        yield Absent(parcel.path, whole)
+        return
+    with place.open("rb") as content:
+        yield content
 
 
 class MirrorContents(Contents):
@@ -233,84 +239,9 @@ class MirrorContents(Contents):
                 with self.open(parcel) as content:
                     yield parcel, content
 
-    @contextmanager
-    def open(self, parcel: Parcel) -> Iterator[Reader]:
+    def open(self, parcel: Parcel) -> AbstractContextManager[Reader]:
         """The bytes of one item."""
-        place = self.root / parcel.path
-        if not place.is_file():
-            yield Absent(parcel.path)
-            return
-        with place.open("rb") as content:
-            yield content
-
-
-def _root(path: str, monthly: set[str]) -> str:
-    """The outermost folder a collection lies in that is not streamed by the month itself."""
-    parts = path.split("/")
-    above = ("/".join(parts[:end]) for end in range(2, len(parts)))
-    return next((each for each in above if each not in monthly), path)
-
-
-class VaultContents(Contents):
-    """An account whose bytes come out of a vault as one stream, in the order of its tree."""
-
-    def __init__(self, root: Path, vault: Vault, snapshot: Snapshot) -> None:
-        super().__init__(root)
-        self._vault = vault
-        self.snapshot = snapshot
-
-    def walk(self, selection: Selection) -> Iterator[tuple[Parcel, Reader]]:
-        """Every item that is meant, with its bytes, which must be read before the next is asked for.
-
-        Current mail, where there is much of it, comes a month at a time, newest first; everything
-        else in as few streams as possible, the most urgent first.
-        """
-        shelves = self.shelves(selection)
-        monthly = {each.path for each in shelves if each.special in URGENT and each.size >= LARGE}
-        rest = {each.path for each in shelves} - monthly
-        roots: list[str] = []
-        for shelf in shelves:
-            if shelf.path in monthly:
-                for month in self.months(shelf):
-                    yield from self._stream(month, {shelf.path}, selection)
-                continue
-            root = _root(shelf.path, monthly)
-            if not any(f"{root}/".startswith(f"{each}/") for each in roots):
-                roots.append(root)
-                yield from self._stream(root, rest, selection)
-
-    @contextmanager
-    def open(self, parcel: Parcel) -> Iterator[Reader]:
-        """The bytes of one item."""
-        with self._vault.content(self.snapshot, parcel.path) as content:
-            yield content
-
-    def _stream(
-        self, root: str, wanted: set[str], selection: Selection
-    ) -> Iterator[tuple[Parcel, Reader]]:
-        with (
-            self._vault.tar(self.snapshot, f"/{root}") as out,
-            tarfile.open(fileobj=out, mode="r|", bufsize=1 << 18) as tar,
-        ):
-            for member in tar:
-                path = member.name.strip("/")
-                shelf = self.shelf_of(path)
-                content = tar.extractfile(member) if member.isfile() else None
-                cast("Any", tar).members = []  # else it remembers every one
-                if content is None or shelf is None or shelf.path not in wanted:
-                    continue
-                parcel = self.parcel(path)
-                if parcel is not None and selection.takes_item(parcel):
-                    yield parcel, cast("Reader", content)
-
-
-@contextmanager
-def from_vault(vault: Vault, snapshot: Snapshot, scratch: Path) -> Iterator[VaultContents]:
-    """The contents of a snapshot; only its descriptions are written to `scratch`, for as long."""
-    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=scratch, prefix="restore-") as folder:
-        vault.extract(snapshot, Path(folder), ["index.jsonl", "account.json"])
-        yield VaultContents(Path(folder), vault, snapshot)
+        return opened(self.root, parcel, "mirror")
 
 
 def _described(root: Path) -> dict[str, Any]:

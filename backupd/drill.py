@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backupd import restores
 from backupd.app import App
-from backupd.contents import Selection, VaultContents
+from backupd.contents import Selection
 from backupd.errors import BackupdError, IntegrityError, UserError
 from backupd.home import Home
 from backupd.restored import RestoreResult

@@ -13,7 +13,7 @@ from backupd.ports import Parcel, Reader, Shelf
 
 
 class Held(Protocol):
-    """What can be restored: see `contents.MirrorContents` and `contents.VaultContents`."""
+    """What can be restored: see `contents.MirrorContents` and `unpacking.VaultContents`."""
 
     @property
     def address(self) -> str:

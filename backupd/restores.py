@@ -20,7 +20,7 @@ import targets
 from backupd import names
 from backupd.app import App
 from backupd.config import Config, TargetSection
-from backupd.contents import MirrorContents, Selection, VaultContents
+from backupd.contents import MirrorContents, Selection
 from backupd.errors import ConfigError, UserError
 from backupd.jurisdictions import of_target, require
 from backupd.ledger import Ledger
@@ -30,6 +30,7 @@ from backupd.ports import Finding, Parcel, Reader, Shelf, Target
 from backupd.restore import Listener, Restore
 from backupd.restored import RestoreResult
 from backupd.sovereignty import known_operators
+from backupd.unpacking import VaultContents
 from targets import Ask, Request, mbox
 from targets.mbox import Exported
 

@@ -191,7 +191,7 @@ def test_out_of_a_vault_much_current_mail_comes_a_month_at_a_time_newest_first(
     house: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def order(large: int) -> list[str]:
-        monkeypatch.setattr("backupd.contents.LARGE", large)
+        monkeypatch.setattr("backupd.unpacking.LARGE", large)
         with house.app.held(house.home(AMELIA)) as held:
             return [parcel.path for parcel, _ in held.walk(Selection())]
 
