@@ -7,12 +7,14 @@ X-GM-MSGID). Elsewhere date, size and the hash of the whole header stand for it.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from backupd.errors import TransientError
-from backupd.imap.reader import Digest, moment, uid_set, uids_of, values_of
+from backupd.imap.reader import Digest, flags_of, moment, uid_set, uids_of, values_of
 from backupd.imap.session import Session
 from backupd.imap.wire import Answer, Sink, Untagged, number
 
@@ -65,11 +67,41 @@ def naming(session: Session) -> str:
 def list_range(session: Session, first: int, last: int, by: str) -> Iterator[Listed]:
     """The messages with UIDs from `first` to `last`. Raises TransientError."""
     asked = b"UID FETCH %d:%d (UID FLAGS INTERNALDATE RFC822.SIZE %s)" % (first, last, _ASK[by])
-    for values in _fetched(session, asked):
-        uid = number(values.get("UID"))
-        if first <= uid <= last and "FLAGS" in values:
-            date, size = moment(values.get("INTERNALDATE")), number(values.get("RFC822.SIZE"))
-            yield Listed(uid, _flags(values), date, size, _content(values, by))
+    wire = session.wire
+    tag = wire.begin(asked)
+    while True:
+        line = wire.line()
+        listed: Listed | None
+        if usual := _USUAL.fullmatch(line):
+            listed = _usual(usual, by)
+        else:
+            response = wire.understood(line, tag, _digested)
+            if isinstance(response, Answer):
+                _demand(response)
+                return
+            listed = _listed(values_of(response), by) if response else None
+        if listed and first <= listed.uid <= last:
+            yield listed
+
+
+_USUAL = re.compile(
+    rb'\* [0-9]{1,19} FETCH \(UID ([0-9]{1,19}) FLAGS \(([^()"{}]*)\) INTERNALDATE "([^"\\]*)"'
+    rb" RFC822\.SIZE ([0-9]{1,19}) (EMAILID|X-GUID|X-GM-MSGID) (\([^\s()\"\[\]{}]+\)|[^\s()\"\[\]{}]+)\)"
+)
+"""What servers answer whose messages have lasting names; everything else goes through the parser."""
+
+
+def _usual(found: re.Match[bytes], by: str) -> Listed:
+    uid, flags, date, size, name, content = found.groups()
+    named = "" if name.decode() != by or content == b"NIL" else _name(content.strip(b"()"), by)
+    return Listed(int(uid), _told(flags_of(flags)), moment(date), int(size), named)
+
+
+def _listed(values: dict[str, object], by: str) -> Listed | None:
+    if "FLAGS" not in values:
+        return None
+    date, size = moment(values.get("INTERNALDATE")), number(values.get("RFC822.SIZE"))
+    return Listed(number(values.get("UID")), _flags(values), date, size, _content(values, by))
 
 
 def list_content(session: Session, first: int, by: str) -> Iterator[tuple[int, str]]:
@@ -172,8 +204,14 @@ def _flags(values: dict[str, object]) -> tuple[str, ...]:
     """In one order, without the mark that is another for every session."""
     flags = values.get("FLAGS")
     held = flags if isinstance(flags, list) else []
-    names = {each.decode("utf-8", "replace") for each in held if isinstance(each, bytes)}
-    return tuple(sorted(name for name in names if name.lower() != "\\recent"))
+    return _told(
+        frozenset(each.decode("utf-8", "replace") for each in held if isinstance(each, bytes))
+    )
+
+
+@lru_cache(maxsize=1000)
+def _told(flags: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in flags if name.lower() != "\\recent"))
 
 
 def _content(values: dict[str, object], by: str) -> str:
@@ -183,8 +221,10 @@ def _content(values: dict[str, object], by: str) -> str:
         held = _of_header(values, held)
     if isinstance(held, list) and held:
         held = held[0]
-    if not isinstance(held, bytes) or not held:
-        return ""
+    return _name(held, by) if isinstance(held, bytes) and held else ""
+
+
+def _name(held: bytes, by: str) -> str:
     name = held.decode("utf-8", "replace")
     long = len(name) > LONGEST
     return f"{_LETTER[by]}:{hashlib.sha256(held).hexdigest() if long else name}"

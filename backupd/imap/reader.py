@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from backupd.errors import TransientError
@@ -110,10 +112,39 @@ def ask_bodies(wire: Wire, uids: Iterable[int]) -> bytes:
 
 def read_bodies(wire: Wire, tag: bytes, make: Callable[[], S]) -> Iterator[Message[S] | Answer]:
     """What comes until the answer to a tag, which is the last: whichever messages the server sends."""
-    for response in wire.rest(tag, _into(make)):
-        message = response if isinstance(response, Answer) else _message(response, make)
+    take = _into(make)
+    while True:
+        line = wire.line()
+        if usual := _USUAL.fullmatch(line):
+            yield _usual_message(wire, usual, make())
+            continue
+        response = wire.understood(line, tag, take)
+        if isinstance(response, Answer):
+            yield response
+            return
+        message = _message(response, make) if response else None
         if message is not None:
             yield message
+
+
+_USUAL = re.compile(
+    rb'\* [0-9]{1,19} FETCH \(UID ([0-9]{1,19}) FLAGS \(([^()"{}]*)\) INTERNALDATE "([^"\\]*)"'
+    rb" RFC822\.SIZE ([0-9]{1,19}) BODY\[\] \{([0-9]{1,19})\}"
+)
+"""What nearly every server answers to `ask_bodies`; everything else goes through the parser."""
+
+
+def _usual_message(wire: Wire, usual: re.Match[bytes], sink: S) -> Message[S]:
+    uid, flags, date, told, size = usual.groups()
+    wire.pour(int(size), sink)
+    wire.close_list(wire.line())
+    return Message(int(uid), flags_of(flags), moment(date), int(told), sink)
+
+
+@lru_cache(maxsize=1000)
+def flags_of(text: bytes) -> frozenset[str]:
+    """The flags that stand between the brackets of a response."""
+    return frozenset(each.decode("utf-8", "replace") for each in text.split())
 
 
 def _rest(
@@ -196,17 +227,29 @@ def values_of(response: Untagged) -> dict[str, object]:
 
 def moment(value: object) -> datetime | None:
     """An INTERNALDATE in UTC (` 2-Jan-2023 04:05:06 +0100`), or None."""
-    if not isinstance(value, bytes):
-        return None
+    found = _DATE.fullmatch(value) if isinstance(value, bytes) else None
+    return moment_of(*found.groups()) if found else None
+
+
+_DATE = re.compile(rb" *(\d{1,2})-([A-Za-z]{3})-(\d{1,4}) (\d\d?):(\d\d?):(\d\d?) ([+-]\d{4}) *")
+
+
+def moment_of(*told: bytes) -> datetime | None:
+    """A moment in UTC from day, name of the month, year, hour, minute, second and zone (`+0100`); None for what is none."""
+    day, month, year, hour, minute, second, zone = told
     try:
-        day, clock, zone = value.decode("ascii").split()
-        date, month, year = day.split("-")
-        hour, minute, second = clock.split(":")
-        shift = timedelta(hours=int(zone[:-2]), minutes=int(zone[0] + zone[-2:]))
+        number = _MONTHS[month.decode("ascii").lower()]
+        shift = _zone(zone)
         local = datetime(
-            int(year), _MONTHS[month.lower()], int(date), int(hour), int(minute), int(second),
-            tzinfo=timezone(shift),
-        )  # fmt: skip
-        return local.astimezone(UTC)
-    except (ValueError, KeyError, IndexError, OverflowError):
+            int(year), number, int(day), int(hour), int(minute), int(second), tzinfo=shift
+        )
+        return local if shift is UTC else local.astimezone(UTC)
+    except (ValueError, KeyError, OverflowError):
         return None
+
+
+@lru_cache(maxsize=200)
+def _zone(text: bytes) -> timezone:
+    """Raises ValueError for a shift of a day or more."""
+    shift = timedelta(hours=int(text[1:-2]), minutes=int(text[-2:]))
+    return timezone(-shift if text.startswith(b"-") else shift) if shift else UTC

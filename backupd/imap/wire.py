@@ -18,7 +18,8 @@ from imapclient import imap_utf7
 
 from backupd.errors import TransientError
 
-CHUNK = 1 << 16
+CHUNK = 1 << 17
+"""Bytes that are handed to a sink at once: most messages are one piece."""
 SMALL = 1 << 16
 """The largest literal that is kept in memory: names and header fields, never messages."""
 PIECES = 1000
@@ -172,18 +173,21 @@ class Wire:
     def go_ahead(self, tag: bytes) -> Answer | None:
         """Wait for the `+` that lets a literal be sent: None, or the answer that refuses it."""
         while True:
-            line = self._line()
+            line = self.line()
             if line.startswith(b"+"):
                 return None
-            response = self._understand(line, tag, _in_memory)
+            response = self.understood(line, tag)
             if isinstance(response, Answer):
                 return response
 
     def response(self, tag: bytes, taker: Taker = _in_memory) -> Untagged | Answer | None:
         """The next response: an Answer when it is the tag's, None when it says nothing to us."""
-        return self._understand(self._line(), tag, taker)
+        return self.understood(self.line(), tag, taker)
 
-    def _understand(self, line: bytes, tag: bytes, taker: Taker) -> Untagged | Answer | None:
+    def understood(
+        self, line: bytes, tag: bytes, taker: Taker = _in_memory
+    ) -> Untagged | Answer | None:
+        """The response that begins with a line; see `response`."""
         head, _, rest = line.partition(b" ")
         if head == tag:
             return self._answer(rest)
@@ -230,13 +234,18 @@ class Wire:
             before = text[: literal.start()]
             self._tokens(before, stack)
             stack[-1].append(self._literal(int(literal[1]), before, taker))
-            text, pieces = self._line(), pieces + 1
+            text, pieces = self.line(), pieces + 1
             if pieces > PIECES:
                 self._nonsense(text)
         self._tokens(text, stack)
         if len(stack) != 1:
             self._nonsense(text)
         return tuple(top)
+
+    def close_list(self, line: bytes) -> None:
+        """What follows a literal inside the list of a response: passed over. Raises Dropped."""
+        if line != b")":
+            self._parts(b"(" + line, _in_memory)
 
     def _tokens(self, text: bytes, stack: list[list[object]]) -> None:
         for token in _TOKEN.finditer(text):
@@ -259,13 +268,14 @@ class Wire:
     def _literal(self, size: int, before: bytes, taker: Taker) -> object:
         sink = taker(before, size)
         if sink is not None:
-            self._pour(size, sink)
+            self.pour(size, sink)
             return sink
         if size > SMALL:
             self._nonsense(before)
         return self._exactly(size)
 
-    def _pour(self, size: int, sink: Sink) -> None:
+    def pour(self, size: int, sink: Sink) -> None:
+        """The next `size` bytes into a sink: a literal whose beginning was read."""
         while size:
             data = self._exactly(min(size, CHUNK))
             sink.write(data)
@@ -280,7 +290,8 @@ class Wire:
             raise self.dropped(None)
         return data
 
-    def _line(self) -> bytes:
+    def line(self) -> bytes:
+        """The next line without its end. Raises Dropped."""
         try:
             line = self._connection.readline()
         except (OSError, imaplib.IMAP4.error) as error:

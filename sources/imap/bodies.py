@@ -43,20 +43,21 @@ Reply = Fetched | Failed
 
 
 class Sink:
-    """A draft, and the beginning of what went into it."""
+    """A draft, and the header that went into it."""
+
+    __slots__ = ("_whole", "draft", "head")
 
     def __init__(self, draft: Draft) -> None:
-        self.draft, self._head = draft, bytearray()
-
-    @property
-    def head(self) -> bytes:
-        """The beginning of the message."""
-        return bytes(self._head)
+        self.draft, self.head = draft, b""
+        self._whole = False
 
     def write(self, data: bytes, /) -> object:
         """Take the next bytes."""
-        if len(self._head) < facts.HEAD:
-            self._head += data[: facts.HEAD - len(self._head)]
+        if not self._whole:
+            self.head = facts.header_of(self.head + data)
+            self._whole = (
+                len(self.head) < self.draft.size + len(data) or len(self.head) == facts.HEAD
+            )
         self.draft.write(data)
         return None
 
@@ -255,7 +256,7 @@ class Reader:
 
 def _learnt(message: Message[Sink]) -> Facts:
     """What came along with the bytes."""
-    told = dict(facts.of_flags(message.flags)) | dict(facts.of_header(message.sink.head))
+    told = {**facts.of_flags(message.flags), **facts.of_header(message.sink.head)}
     if message.date:
         told["received"] = facts.written(message.date.astimezone(UTC))
     return told

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 from backupd.imap.lister import Listed
+from backupd.imap.reader import moment_of
 from backupd.imap.session import decoded
 from backupd.model import Facts
 
@@ -19,10 +21,11 @@ HEAD = 1 << 16
 LONGEST = 1000
 """Characters of a header field that are kept in the index; the message keeps them all."""
 
-_FIELD = re.compile(
-    rb"^(subject|date|message-id)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE | re.MULTILINE
+_FIELD = re.compile(rb"\n(subject|date|message-id)[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE)
+_DATE = re.compile(
+    r"(?:[A-Za-z]{3}, *)?(\d\d?) ([A-Za-z]{3}) (\d{4}) (\d\d):(\d\d):(\d\d) ([+-]\d{4})(?: \([^()]*\))?"
 )
-_END = re.compile(rb"\r?\n\r?\n")
+"""How nearly every Date is written; the others are for the library."""
 _SPACE = re.compile(r"\s+")
 _WORDS = {"\\Seen": "seen", "\\Flagged": "flagged", "\\Answered": "answered", "\\Draft": "draft"}
 
@@ -52,15 +55,25 @@ def of_listing(listed: Listed) -> Facts:
 
 def of_flags(flags: Iterable[str]) -> Facts:
     """The facts of a message of which only the flags are told."""
-    return {"flags": sorted(each for each in flags if each.lower() != "\\recent")}
+    return {"flags": list(_sorted(frozenset(flags)))}
+
+
+@lru_cache(maxsize=1000)
+def _sorted(flags: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(each for each in flags if each.lower() != "\\recent"))
+
+
+def header_of(data: bytes) -> bytes:
+    """The header at the beginning of a message, as far as it is there."""
+    end = data.find(b"\n\r\n")
+    bare = data.find(b"\n\n", 0, end if end >= 0 else HEAD)
+    return data[: bare if bare >= 0 else end if end >= 0 else HEAD]
 
 
 def of_header(head: bytes) -> Facts:
     """Subject, date and Message-ID from the beginning of a message."""
-    if end := _END.search(head):
-        head = head[: end.start() + 1]
     facts: dict[str, Any] = {}
-    for name, value in _FIELD.findall(head):
+    for name, value in _FIELD.findall(b"\n" + header_of(head)):
         word, text = name.lower(), value.decode("utf-8", "replace").strip()[: 4 * LONGEST]
         if word == b"subject":
             facts.setdefault("subject", _clean(_readable(text)))
@@ -78,14 +91,20 @@ def version(facts: Facts) -> str:
 
 def describe(facts: Facts) -> Facts:
     """The shared words for a message."""
-    flags = [str(each) for each in facts.get("flags") or ()]
+    said: dict[str, Any] = {word: value for word in _TOLD if (value := facts.get(word))}
+    return said | _marks(tuple(map(str, facts.get("flags") or ())))
+
+
+@lru_cache(maxsize=1000)
+def _marks(flags: tuple[str, ...]) -> dict[str, Any]:
     lowered = {each.lower() for each in flags}
-    said: dict[str, Any] = {word: facts.get(word) for word in _TOLD}
-    said |= {word: flag.lower() in lowered for flag, word in _WORDS.items()}
-    said["forwarded"] = "$forwarded" in lowered or None
+    said: dict[str, Any] = {word: flag.lower() in lowered for flag, word in _WORDS.items()}
+    if "$forwarded" in lowered:
+        said["forwarded"] = True
     keywords = [each for each in flags if not each.startswith("\\")]
-    said["categories"] = [decoded(each.encode()) for each in keywords if each.lower() not in _OURS]
-    return {word: value for word, value in said.items() if value not in (None, "", [])}
+    if categories := [decoded(each.encode()) for each in keywords if each.lower() not in _OURS]:
+        said["categories"] = categories
+    return said
 
 
 _TOLD = ("subject", "received", "sent", "message_id")
@@ -104,11 +123,16 @@ def _readable(text: str) -> str:
 
 def _clean(text: str) -> str:
     """One line that every file and database takes."""
+    if text.isascii() and text.isprintable() and "  " not in text:
+        return text[:LONGEST]
     whole = text.encode("utf-8", "replace").decode()
     return _SPACE.sub(" ", whole)[:LONGEST]
 
 
 def _sent(text: str) -> str:
+    if usual := _DATE.fullmatch(text):
+        moment = moment_of(*(each.encode() for each in usual.groups()))
+        return written(moment) if moment else ""
     try:
         found = parsedate_to_datetime(text)
         return written(found if found.tzinfo else found.replace(tzinfo=UTC))
