@@ -14,6 +14,7 @@ from backupd.errors import BackupdError, IntegrityError, UserError
 from backupd.home import Home
 from backupd.restored import RestoreResult
 from backupd.restores import Destination
+from backupd.unpacking import VaultContents
 from backupd.verify import DRILL
 from backupd.verify.findings import Flaw, Verification
 
