@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from backupd.config.retention import Retention
 from backupd.config.service import Alerts, Cutoff, Dns, Guard, Limits, Metrics, Schedule, Verify
 from backupd.config.sources import SOURCE_TYPES, SourceSection
 from backupd.config.storage import Storage
@@ -38,6 +39,7 @@ class Config(Section):
     schedule: Schedule = Schedule()
     verify: Verify = Verify()
     guard: Guard = Guard()
+    retention: Retention = Retention()
     cutoff: Cutoff = Cutoff()
     alerts: Alerts = Alerts()
     metrics: Metrics = Metrics()

@@ -38,6 +38,10 @@ class Schedule(Section):
     """Only what cannot be had again: inbox, sent items, the main calendar."""
     snapshot: Duration = 3600.0
     """A snapshot of every account that changed."""
+    forget: Duration = 86400.0
+    """Snapshots that [retention] does not keep are forgotten."""
+    prune: Duration = 7 * 86400.0
+    """What no snapshot needs any more is removed from the vaults."""
     verify: Duration = 86400.0
     """Levels 1 to 3 of every account, and a signed report of all."""
     jitter: Share = 0.1

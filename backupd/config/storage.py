@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from backupd.config.retention import Retention
 from backupd.config.values import (
     AbsolutePath,
     Duration,
@@ -68,6 +69,8 @@ class Storage(Section):
     """PEM: the certificate and its key in one file."""
     ssh_key_file: SshPath | None = None
     ssh_known_hosts_file: SshPath | None = None
+    retention: Retention | None = None
+    """Instead of [retention], as far as it says anything."""
     options: Mapping[str, str] = Field(default_factory=dict)
     """restic's extended options (`restic options` lists them)."""
 
