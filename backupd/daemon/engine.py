@@ -25,19 +25,19 @@ from apscheduler.triggers.interval import IntervalTrigger
 
 from backupd.app import GRAVEST_FIRST, App, Outcome
 from backupd.cutoff import Case
-from backupd.daemon.attention import Attended, Attention, Stopping
+from backupd.daemon import rounds
+from backupd.daemon.attention import Attention, Stopping
 from backupd.daemon.evacuation import evacuating
 from backupd.daemon.events import Bulletin
 from backupd.daemon.history import Ended, History
+from backupd.daemon.jobs import JOBS, ROUNDS
 from backupd.daemon.logs import mark_of
 from backupd.errors import BackupdError
-from backupd.home import home_of
 from backupd.model import Account
 from backupd.ports import Source
 
 log = logging.getLogger(__name__)
 
-SYNC, FAST, SNAPSHOT = "sync", "fast", "snapshot"
 FAST_WORKERS = 4
 """A glance waits for the network, not for the machine."""
 PATIENCE = 5.0
@@ -79,6 +79,7 @@ class Engine:
 
     def __init__(self, app: App, history: History, bulletin: Bulletin) -> None:
         self.app, self.history, self.bulletin = app, history, bulletin
+        self.jobs = {job.verb: job for job in JOBS}
         self.wards: dict[str, Ward] = {}
         self.cases: dict[str, Case] = {}
         self.alarmed = False
@@ -105,8 +106,6 @@ class Engine:
 
     def start(self) -> None:
         """Schedule everything that is known; the jobs begin at once."""
-        from backupd.daemon import rounds  # noqa: PLC0415 - the rounds know the engine
-
         self._every(TICK, self._tick, "tick", "tick")
         for name in self.app.config.sources:
             for account in rounds.held(self.app, name):
@@ -114,8 +113,8 @@ class Engine:
             again = max(self.app.config.schedule.sync, 1.0)
             self._every(again, partial(rounds.discover, self, name), f"discover:{name}", "rounds")
         self.cases = {case.scope: case for case in self.app.incidents.cases()}
-        self._every(rounds.SOON, partial(rounds.after_failures, self), "cases", "rounds")
-        self._every(rounds.MINUTE, partial(rounds.minute, self), "minute", "rounds")
+        for each in ROUNDS:
+            self._every(each.every(self.app.config), partial(each.work, self), each.name, "rounds")
         self._scheduler.start()
 
     def stop(self, seconds: float) -> bool:
@@ -140,22 +139,19 @@ class Engine:
                 self.wards[ward.scope].account = account
                 return False
             self.wards[ward.scope] = ward
-        schedule = self.app.config.schedule
         log.debug("account %s is %s", ward.mark, ward.scope)
-        for verb, seconds, lane in (
-            (SYNC, schedule.sync, "slow"),
-            (FAST, schedule.fast, "fast"),
-            (SNAPSHOT, schedule.snapshot, "slow"),
-        ):
-            job = partial(self._run, ward, verb)
-            self._every(seconds, job, f"{verb}:{ward.scope}", lane, name=f"{verb} {ward.mark}")
+        for job in self.jobs.values():
+            if seconds := job.every(self.app.config):
+                run, name = partial(self._run, ward, job.verb), f"{job.verb} {ward.mark}"
+                self._every(seconds, run, f"{job.verb}:{ward.scope}", job.lane, name=name)
         return True
 
     def let_go(self, scope: str) -> None:
         """No longer sync an account that vanished; what is held of it is still snapshotted."""
-        for verb in (SYNC, FAST):
+        for job in self.jobs.values():
             with suppress(JobLookupError):
-                self._scheduler.remove_job(f"{verb}:{scope}")
+                if job.source:
+                    self._scheduler.remove_job(f"{job.verb}:{scope}")
         with self._lock:
             self.wards.pop(scope, None)
 
@@ -217,26 +213,27 @@ class Engine:
     def _run(self, ward: Ward, verb: str) -> None:
         """One verb for one account, unless it is not the time for it."""
         while verb and not self._waits(verb):
-            if not ward.turn.acquire(timeout=0 if verb == FAST else PATIENCE):
-                if verb != FAST:
+            urgent = self.jobs[verb].urgent
+            if not ward.turn.acquire(timeout=0 if urgent else PATIENCE):
+                if not urgent:
                     ward.owed.add(verb)
                 return
             try:
                 self._perform(ward, verb)
             finally:
                 ward.turn.release()
-            verb = ward.owed.pop() if verb != FAST and ward.owed else ""
+            verb = ward.owed.pop() if not urgent and ward.owed else ""
 
     def _waits(self, verb: str) -> bool:
         clock = time.localtime()
         quiet = self.app.config.schedule.is_quiet(clock.tm_hour * 60 + clock.tm_min)
-        return self.halted() or (quiet and verb != FAST)
+        return self.halted() or (quiet and not self.jobs[verb].urgent)
 
     def _perform(self, ward: Ward, verb: str) -> None:
         began = time.monotonic()
         with self.attention(verb, ward.mark) as attention:
             try:
-                outcome = self._outcome(ward, verb, attention)
+                outcome = self.jobs[verb].work(self, ward.account, attention)
             except Stopping:
                 return
             except Exception as error:  # a bug costs one job of one account, not the service
@@ -250,22 +247,12 @@ class Engine:
                 outcome = Outcome(ward.account.address, ward.account.source, error=named)
         self._ended(ward, verb, outcome, time.monotonic() - began)
 
-    def _outcome(self, ward: Ward, verb: str, attention: Attention) -> Outcome:
-        account = ward.account
-        if verb == SNAPSHOT:
-            home = home_of(self.app.config.state_dir, account.source, account.address)
-            return self.app.snapshot_one(home, attention.listen)
-        source = Attended(self.source(account.source), attention)
-        if verb == FAST:
-            return self.app.glance_one(source, account)
-        return self.app.sync_one(source, account)
-
     def _ended(self, ward: Ward, verb: str, outcome: Outcome, seconds: float) -> None:
         """Note what became of it, log it, and tell those who listen."""
         errors = [each for each in outcome.errors if each.reason != "busy"]
         if not errors and outcome.errors:
             return  # another process is at this account
-        if verb == SNAPSHOT and not errors and outcome.snapshot is None:
+        if not errors and outcome.sync is None and outcome.snapshot is None:
             return  # never synced: there is nothing to snapshot yet
         gravest = min(errors, key=_gravity, default=None)
         new = _new(outcome)

@@ -6,20 +6,26 @@ import logging
 import shutil
 import time
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from backupd.app import Outcome
 from backupd.cutoff import Case
 from backupd.daemon.attention import Attended, Stopping
-from backupd.daemon.engine import Engine
 from backupd.daemon.evacuation import held
 from backupd.daemon.logs import mark_of
 from backupd.errors import BackupdError
+from backupd.keeping import due, forget_all, prune_all
+
+if TYPE_CHECKING:
+    from backupd.daemon.engine import Engine
 
 __all__ = ["discover", "held", "minute"]
 
 log = logging.getLogger(__name__)
 
 MINUTE, SOON = 60.0, 5.0
+RETAIN = 600.0
+"""Seconds between two looks at whether it is time to forget or prune."""
 LEAST_FREE, LEAST_SHARE = 1 << 30, 0.05
 """The disk of the mirrors is low below a GiB, or below a twentieth of it if that is less than 20 GiB."""
 ENOUGH = 20 << 30
@@ -44,6 +50,18 @@ def discover(engine: Engine, name: str) -> None:
             engine.history.discovered(name)
             for outcome in engine.app.vanished(source, found):
                 _notice_vanished(engine, outcome)
+
+
+def retain(engine: Engine) -> None:
+    """Forget and prune, each when it is due; the figures of the last rounds are in the state directory."""
+    for verb, work in (("forget", forget_all), ("prune", prune_all)):
+        if engine.halted() or not due(engine.app, verb):
+            continue
+        with suppress(Stopping), engine.attention(verb, "-") as attention:
+            rounds = work(engine.app, check=attention.check)
+            failed = sum(bool(each.errors) for each in rounds.results)
+            level = logging.WARNING if failed else logging.INFO
+            log.log(level, "%s: %d accounts, %d failed", verb, len(rounds.results), failed)
 
 
 def _unlisted(engine: Engine, name: str, error: BackupdError) -> None:
