@@ -5,21 +5,42 @@ from __future__ import annotations
 import json
 import mailbox
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from household import Household, true_mail
 
+from backupd import cli
 from backupd.contents import Selection
+from backupd.demo.tenant import SimulatedTenant
 
 Build = Callable[..., Household]
 AMELIA = "amelia@harbourlight.example"
 
 
+@pytest.fixture(scope="module")
+def backed_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Household]:
+    """One household that was backed up; tests get copies of its folder."""
+    if shutil.which("restic") is None:
+        pytest.skip("restic is not installed")
+    with SimulatedTenant(7, people=1, messages=12) as tenant:
+        house = Household(tmp_path_factory.mktemp("house"), tenant, accounts=["amelia@*"])
+        assert house.backup().exit_code == 0
+        yield house
+
+
 @pytest.fixture
-def house(build: Build) -> Household:
+def house(backed_up: Household, tmp_path: Path) -> Household:
+    """A household of one's own; its tenant is everybody's."""
+    shutil.copytree(backed_up.folder, tmp_path / "house")
+    return Household(tmp_path / "house", backed_up.tenant, accounts=["amelia@*"])
+
+
+@pytest.fixture
+def own(build: Build) -> Household:
+    """A household whose tenant the test may change."""
     house = build(accounts=["amelia@*"], people=1, messages=12)
     assert house.backup().exit_code == 0
     return house
@@ -45,27 +66,27 @@ def test_everything_is_proven_and_a_second_run_adds_nothing(
     assert sorted((tmp_path / "out").rglob("*")) == before
 
 
-def test_the_vault_alone_is_enough(house: Household, tmp_path: Path) -> None:
-    expected = len(true_mail(house.tenant.state, "amelia"))
-    shutil.rmtree(house.home(AMELIA).mirror_path)
-    house.tenant.cut_off("tenant_deleted")
-    result = restore(house, tmp_path / "out", "--only", "mail")["restore"]
+def test_the_vault_alone_is_enough(own: Household, tmp_path: Path) -> None:
+    expected = len(true_mail(own.tenant.state, "amelia"))
+    shutil.rmtree(own.home(AMELIA).mirror_path)
+    own.tenant.cut_off("tenant_deleted")
+    result = restore(own, tmp_path / "out", "--only", "mail")["restore"]
     assert result["proven"] >= expected
 
 
-def test_mail_programs_open_what_was_restored(house: Household, tmp_path: Path) -> None:
-    message = house.tenant.state.deliver(
+def test_mail_programs_open_what_was_restored(own: Household, tmp_path: Path) -> None:
+    message = own.tenant.state.deliver(
         "amelia", "inbox", b"Subject: seen\r\n\r\nx\r\n", isRead=True
     )
-    house.backup()
-    restore(house, tmp_path / "out", "--only", "mail")
+    own.backup()
+    restore(own, tmp_path / "out", "--only", "mail")
     inbox = mailbox.Maildir(str(tmp_path / "out/mail/Inbox"), create=False)
     found = [each for each in inbox if each["Subject"] == "seen"]
     assert len(found) == 1
     assert "S" in found[0].get_flags()
-    house.tenant.state.flag("amelia", message, isRead=False)
-    house.backup()
-    again = restore(house, tmp_path / "out", "--only", "mail")["restore"]
+    own.tenant.state.flag("amelia", message, isRead=False)
+    own.backup()
+    again = restore(own, tmp_path / "out", "--only", "mail")["restore"]
     assert set(again["states"]) == {"present"}, "a changed flag makes no second copy"
 
 
@@ -80,14 +101,14 @@ def test_a_file_of_the_user_is_never_overwritten(house: Household, tmp_path: Pat
     assert result["proven"] == sum(result["states"].values())
 
 
-def test_a_folder_or_a_moment_can_be_chosen(house: Household, tmp_path: Path) -> None:
-    house.tenant.state.deliver("amelia", "archive", b"Subject: later\r\n\r\nx\r\n")
-    house.backup()
-    first, second = house.app.vault(house.home(AMELIA)).snapshots()
-    restore(house, tmp_path / "archive", "--folder", "arch*")
+def test_a_folder_or_a_moment_can_be_chosen(own: Household, tmp_path: Path) -> None:
+    own.tenant.state.deliver("amelia", "archive", b"Subject: later\r\n\r\nx\r\n")
+    own.backup()
+    first, second = own.app.vault(own.home(AMELIA)).snapshots()
+    restore(own, tmp_path / "archive", "--folder", "arch*")
     assert {path.name for path in (tmp_path / "archive/mail").iterdir()} == {"Archive"}
-    restore(house, tmp_path / "then", "--snapshot", first.short_id, "--folder", "archive")
-    restore(house, tmp_path / "now", "--at", second.time, "--folder", "archive")
+    restore(own, tmp_path / "then", "--snapshot", first.short_id, "--folder", "archive")
+    restore(own, tmp_path / "now", "--at", second.time, "--folder", "archive")
     count = [len(list((tmp_path / each).rglob("*backupd,S=*"))) for each in ("then", "now")]
     assert count[1] == count[0] + 1
 
@@ -114,7 +135,9 @@ def test_a_dry_run_writes_nothing(house: Household, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
 
 
-def test_looking_at_what_is_held(house: Household, tmp_path: Path) -> None:
+def test_looking_at_what_is_held(
+    house: Household, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for arguments in (
         ["status"],
         ["snapshots"],
@@ -123,10 +146,12 @@ def test_looking_at_what_is_held(house: Household, tmp_path: Path) -> None:
         ["accounts"],
         ["doctor"],
     ):
-        said = house.command(*arguments)
+        said = house.command(*arguments, "--json")
         assert said.returncode == 0, said.stdout + said.stderr
-        answer = json.loads(house.command(*arguments, "--json").stdout)
-        assert answer
+        assert json.loads(said.stdout)
+        code = cli.app(args=["--config", str(house.config), *arguments], standalone_mode=False)
+        assert code == 0
+        assert capsys.readouterr().out
     snapshot = house.app.vault(house.home(AMELIA)).snapshots()[0]
     said = house.command("ls", "mail", "--snapshot", snapshot.short_id)
     assert ".eml" in said.stdout
