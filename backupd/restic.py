@@ -152,6 +152,7 @@ class Repository:
         *,
         folder: Path | None = None,
         listen: Callable[[Message, Patience], None] | None = None,
+        beat: Callable[[], None] = lambda: None,
         within: float | None = None,
         idle: float | None = None,
     ) -> list[Message]:
@@ -159,6 +160,7 @@ class Repository:
 
         Args:
             listen: told every message, and whom to tell when something moved.
+            beat: called for every line, whatever it says; what it raises ends the command.
             within: seconds after which it is ended.
             idle: seconds without a move after which it is ended.
 
@@ -169,6 +171,7 @@ class Repository:
         messages: list[Message] = []
         with self._started([*arguments, "--json"], folder, within, idle) as (out, patience):
             for line in out:
+                beat()
                 for message in _parse(line):
                     if listen:
                         listen(message, patience)

@@ -12,10 +12,8 @@ where two object stores call theirs by the same names.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from backupd.catalog import Catalog
 from backupd.errors import BackupdError, UserError, VaultIncomplete
@@ -25,9 +23,7 @@ from backupd.model import Account, Service
 from backupd.recovery import recover
 from backupd.restic import Message
 from backupd.sync import disk_errors
-from backupd.vault import Vault, Written
-
-T = TypeVar("T")
+from backupd.vault import Vault, Written, at_once
 
 Listener = Callable[[str, Message], None]
 """Told what restic says while it works: storage, message."""
@@ -81,23 +77,6 @@ def snapshot_account(
                 _note(catalog, vault, written)
                 result.made[vault.storage] = written
     return result
-
-
-def at_once(
-    vaults: Sequence[Vault], work: Callable[[Vault], T]
-) -> Iterator[tuple[Vault, Future[T]]]:
-    """Do the work for all vaults at the same time; each with its end, the quickest first."""
-    if not vaults:
-        return
-    with ThreadPoolExecutor(len(vaults), thread_name_prefix="vault") as workers:
-        waiting = {workers.submit(_tried, vault, work): vault for vault in vaults}
-        for done in as_completed(waiting):
-            yield waiting[done], done
-
-
-def _tried(vault: Vault, work: Callable[[Vault], T]) -> T:
-    with vault.gate.trying():
-        return work(vault)
 
 
 def needs_snapshot(catalog: Catalog, storage: str) -> bool:

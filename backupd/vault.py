@@ -6,10 +6,11 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from backupd.config import Storage
 from backupd.errors import TransientError, UserError, VaultError, VaultLocked, VaultUnreachable
@@ -19,6 +20,8 @@ from backupd.patience import LATE, Patience
 from backupd.restic import Message, Repository, Restic
 from backupd.storages import OPEN, Gate
 from backupd.vault_locks import locked_by, locks_on, remove_stale
+
+T = TypeVar("T")
 
 TAG = "backupd"
 """On every snapshot of ours, so that a vault may hold others."""
@@ -168,9 +171,12 @@ class Vault:
         for start in range(0, len(ids), AT_ONCE):
             self.run(["forget", *ids[start : start + AT_ONCE]])
 
-    def prune(self, *, everything: bool = False) -> None:
-        """Remove the data that no snapshot needs: most of it, or `everything`."""
-        self.run(["prune", *(("--max-unused", "0") if everything else ())])
+    def prune(self, *, everything: bool = False, beat: Callable[[], None] = lambda: None) -> None:
+        """Remove the data that no snapshot needs: most of it, or `everything`.
+
+        `beat` is called while it goes on; what it raises ends it at the next line.
+        """
+        self.run(["prune", *(("--max-unused", "0") if everything else ())], beat=beat)
 
     def snapshots(self) -> list[Snapshot]:
         """Our snapshots of this account, oldest first."""
@@ -241,6 +247,23 @@ class Vault:
             return self.repository.run(arguments, **how)
         except VaultLocked as error:
             raise locked_by(self.repository, locks_on(self.repository)) from error
+
+
+def at_once(
+    vaults: Sequence[Vault], work: Callable[[Vault], T]
+) -> Iterator[tuple[Vault, Future[T]]]:
+    """Do the work for all vaults at the same time; each with its end, the quickest first."""
+    if not vaults:
+        return
+    with ThreadPoolExecutor(len(vaults), thread_name_prefix="vault") as workers:
+        waiting = {workers.submit(_tried, vault, work): vault for vault in vaults}
+        for done in as_completed(waiting):
+            yield waiting[done], done
+
+
+def _tried(vault: Vault, work: Callable[[Vault], T]) -> T:
+    with vault.gate.trying():
+        return work(vault)
 
 
 def accounts_in(repository: Repository) -> list[str]:

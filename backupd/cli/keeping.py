@@ -1,0 +1,120 @@
+"""The commands that remove: forget (retention, or one person as a whole) and prune."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from backupd.cli.context import Context
+from backupd.cli.output import emit, table
+from backupd.cli.plain import printable
+from backupd.errors import BackupdError
+from backupd.forget import ForgetResult, PruneResult
+from backupd.keeping import Rounds, forget_all, prune_all
+from backupd.retention import Choice
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Accounts = Annotated[list[str] | None, typer.Argument(metavar="[ACCOUNT]…", help="Addresses or globs; all when none is given.")]  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(forget)
+    app.command()(prune)
+
+
+def forget(
+    context: typer.Context,
+    accounts: Accounts = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be forgotten.")] = False,
+    approve: Annotated[bool, typer.Option("--approve-removals", help="Forget however many it is.")] = False,
+    as_json: Json = False,
+) -> int:  # fmt: skip
+    """Forget the snapshots that [retention] does not keep; `prune` then frees their space."""
+    given: Context = context.obj
+    rounds = forget_all(given.app(), accounts or (), approved=approve, dry_run=dry_run)
+    emit(_told(rounds, dry_run), as_json, lambda out: _show(out, rounds, dry_run))
+    return rounds.exit_code
+
+
+def prune(
+    context: typer.Context,
+    accounts: Accounts = None,
+    every: Annotated[bool, typer.Option("--all", help="Also vaults in which nothing was forgotten lately.")] = False,
+    as_json: Json = False,
+) -> int:  # fmt: skip
+    """Remove what no snapshot needs any more from the vaults in which something was forgotten."""
+    given: Context = context.obj
+    rounds = prune_all(given.app(), accounts or (), every_vault=every)
+    emit(_told(rounds, False), as_json, lambda out: _show(out, rounds, False))
+    return rounds.exit_code
+
+
+def _told(rounds: Rounds, dry_run: bool) -> dict[str, Any]:
+    told = [
+        {
+            "account": each.address,
+            "source": each.source,
+            **_done(each),
+            "held": each.held,
+            "errors": each.errors,
+        }
+        for each in rounds.results
+    ]
+    return {"verb": rounds.verb, "dry_run": dry_run, "accounts": told, "exit_code": rounds.exit_code}  # fmt: skip
+
+
+def _done(result: ForgetResult | PruneResult) -> dict[str, Any]:
+    if isinstance(result, PruneResult):
+        return {"pruned": result.pruned}
+    chosen = {
+        storage: {
+            "forgotten": [{"id": each.id, "time": each.time} for each in choice.drop],
+            "kept": choice.keep,
+            "ahead": choice.ahead,
+        }
+        for storage, choice in result.chosen.items()
+    }
+    return {"storages": chosen}
+
+
+def _show(out: Console, rounds: Rounds, dry_run: bool) -> None:
+    rows = [row for each in rounds.results for row in _rows(each, dry_run)]
+    if rows:
+        out.print(table(("account", "storage", rounds.verb), rows))
+    for each in rounds.results:
+        for storage, why in each.held.items():
+            out.print(printable(f"left alone: {each.address} in {storage}: {why}"))
+        for storage, error in each.errors.items():
+            _show_error(out, f"{each.address} in {storage}", error)
+    if not rounds.results:
+        out.print("No account is held yet: run `backupd backup` first.")
+    elif not rows and not any(each.held or each.errors for each in rounds.results):
+        out.print(f"There is nothing to {rounds.verb}.")
+
+
+def _rows(result: ForgetResult | PruneResult, dry_run: bool) -> list[tuple[str, str, str]]:
+    if isinstance(result, PruneResult):
+        return [(result.address, storage, "done") for storage in result.pruned]
+    return [
+        (result.address, storage, _words(choice, dry_run))
+        for storage, choice in result.chosen.items()
+    ]
+
+
+def _words(choice: Choice, dry_run: bool) -> str:
+    verb = "would go" if dry_run else "forgotten"
+    words = f"{len(choice.drop)} {verb}, {len(choice.keep)} kept"
+    if choice.drop:
+        words += f" (gone: {choice.drop[0].time[:16]} to {choice.drop[-1].time[:16]})"
+    if choice.ahead:
+        words += f"; {choice.ahead} lie in the FUTURE: is this machine's clock right?"
+    return words
+
+
+def _show_error(out: Console, where: str, error: BackupdError) -> None:
+    out.print(printable(f"error: {where}: {error}"))
+    if error.hint:
+        out.print(printable(f"hint: {error.hint}"))
