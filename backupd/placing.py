@@ -83,7 +83,8 @@ class Batch:
             return
         answer.draft.close()  # hundreds of open files for each account are more than a process may have
         work.fetched = answer
-        work.facts = {**work.facts, **answer.facts}
+        if answer.facts:
+            work.facts = {**work.facts, **answer.facts}
         work.text = dumps(work.facts)
         self.works.append(work)
         self.size += answer.draft.size
@@ -188,7 +189,7 @@ class Placer:
         self._catalog.touched()
         return NewItem(
             row.service, scope_of(row), id_of(row), id_of(place.folder), work.item.id, work.key,
-            self._source.version(row.service, work.facts), place.name, names.fold(place.name),
+            self._version(row, work, fetched), place.name, names.fold(place.name),
             place.size, place.sha256, work.text, dumps(work.about), fetched.note, row.round,
         )  # fmt: skip
 
@@ -216,10 +217,14 @@ class Placer:
         if work.fetched is not None:
             if place.draft is not None:
                 old.sha256, old.size = place.sha256, place.size
-            old.version = self._source.version(row.service, work.facts)
+            old.version = self._version(row, work, work.fetched)
             old.note = work.fetched.note
             self._catalog.drop_gaps(id_of(row), owner=work.key)
             self._count(row, place, work.fetched)
+
+    def _version(self, row: FolderRow, work: Work, fetched: Fetched) -> str:
+        """What identifies the bytes that came, where the fetch knew more than the listing."""
+        return self._source.version(row.service, work.facts) if fetched.facts else work.version
 
     def _count(self, row: FolderRow, place: Place, fetched: Fetched) -> None:
         """What was fetched, and the parts of it that could not be taken along."""

@@ -7,7 +7,7 @@ import binascii
 from collections.abc import Sequence
 
 from backupd.model import Gap
-from sources.graph.batch import quoted
+from sources.graph.addresses import quoted
 from sources.graph.client import Call, Client, Json
 from sources.graph.fields import flag
 from sources.graph.ical import Attachment

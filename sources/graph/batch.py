@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from multidict import CIMultiDict
 
@@ -24,11 +23,6 @@ LARGEST_BATCH = 20
 
 ROUNDS = 5
 """How often throttled parts are asked again before their refusal is handed on."""
-
-
-def quoted(id_: str) -> str:
-    """An id for a path; ids may hold `/`, `+` and `=`."""
-    return quote(id_, safe="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ import aiohttp
 from backupd.errors import BackupdError
 from backupd.model import Account, Collection, Gap, Service
 from backupd.ports import Finding
-from sources.graph.client import Client, bounded
+from sources.graph.answers import bounded
+from sources.graph.client import Client
 from sources.graph.failures import read_token_refusal
 
 if TYPE_CHECKING:

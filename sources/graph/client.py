@@ -16,22 +16,19 @@ The pool is aiohttp's, for both. `benchmarks/transport.py` measured CPU time of 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import logging
 import re
-import ssl
+import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import aiohttp
-import httpx
 import stamina
 from yarl import URL
 
@@ -39,9 +36,19 @@ from backupd import __version__
 from backupd.errors import TransientError
 from backupd.limits import LOOPBACK, PATIENCE, UNHURRIED, Lane, Lanes, Pace
 from sources.graph.again import Again
+from sources.graph.answers import (
+    OK,
+    POUR_TIME,
+    Opened,
+    bounded,
+    broken,
+    check_framed,
+    in_time,
+    open_session,
+)
 from sources.graph.failures import Broken, Refused, Scope, rate_left, read
 from sources.graph.loop import Loop
-from sources.graph.sdk import SILENCE, Sdk
+from sources.graph.sdk import Sdk
 from sources.graph.signin import PersonGrant, Prompt
 from sources.graph.tokens import Endpoint, Tokens, app_grant
 
@@ -56,25 +63,13 @@ T = TypeVar("T")
 Json = Mapping[str, Any]
 Answer = tuple[int, Mapping[str, str], bytes]
 
-LARGEST_JSON = 64 << 20
-"""Bytes of one JSON answer; a page of 999 events with every property has about 10 MiB."""
-
 LARGEST_BLOB = 160 << 20
 """Bytes of one attachment or photo; Exchange takes messages of up to 150 MB."""
-
-CONNECTIONS = 64
-"""Sockets in the pool: 4 per mailbox for a dozen mailboxes at a time, and the drives."""
 
 ANSWER_TIME = 120.0
 """Seconds for a JSON answer; Graph's own gateway gives up after 100."""
 
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-
-POUR_TIME = 900.0
-"""Seconds for one message or attachment: 150 MB at 170 kB/s."""
-
-CONNECT_TIME = 30.0
-"""Seconds to get a connection, TLS included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +91,6 @@ class Call:
     units: float = 1
     whole: bool = False
     attempts: int = 0
-
-
-BOUNDED = aiohttp.ClientTimeout(total=POUR_TIME, connect=CONNECT_TIME, sock_read=SILENCE)
-ENDLESS = aiohttp.ClientTimeout(total=None, connect=CONNECT_TIME, sock_read=SILENCE)
 
 
 class Watch(Protocol):
@@ -139,7 +130,7 @@ class Client:
             "return-client-request-id": "true",
         }
         self.loop = Loop(f"graph-{section.name}")
-        self.session = self.loop.call(_open_session(headers))
+        self.session = self.loop.call(open_session(headers))
         self.sdk = Sdk(section.graph_url, self.session)
 
     def close(self) -> None:
@@ -196,6 +187,7 @@ class Client:
 
         Raises Refused or Broken; OSError when the disk does not take the bytes.
         """
+        about = (call.scope, call.what)
 
         async def once() -> None:
             if draft.size:
@@ -204,12 +196,15 @@ class Client:
                 watch.begin()
             headers = await self.headers(call)
             headers["Accept-Encoding"] = "identity"
-            async with self.opened(url, headers, call) as answer:
+            end = time.monotonic() + POUR_TIME
+            async with Opened(self.session, url, headers, about) as answer:
                 check_framed(answer)
-                async for chunk in answer.content.iter_any():
+                while chunk := await answer.content.readany():
                     draft.write(chunk)
                     if watch:
                         watch.see(chunk)
+                    if time.monotonic() > end:
+                        raise TimeoutError
                 if draft.size < least:
                     raise aiohttp.ClientPayloadError("an empty answer")
 
@@ -222,41 +217,23 @@ class Client:
             headers = await self.headers(call)
             async with self.opened(url, headers, call) as answer:
                 check_framed(answer)
-                body = await bounded(answer.content.iter_any(), LARGEST_BLOB)
+                body = await bounded(in_time(answer), LARGEST_BLOB)
                 return body, answer.content_type
 
         return await self.persist(call, once)
 
-    @contextlib.asynccontextmanager
-    async def opened(
+    def opened(
         self,
         url: str,
         headers: Mapping[str, str],
         call: Call,
-        expected: Container[int] = (HTTPStatus.OK,),
+        expected: Container[int] = OK,
         *,
-        endless: bool = False,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """One GET without retries, its body still to be read.
-
-        `endless` is for files on other hosts: redirects are followed, and it may take hours.
-
-        Raises Refused for a status that is not `expected`, Broken for what the network does.
-        """
-        target = URL(url, encoded=True)
-        try:
-            async with self.session.get(
-                target,
-                headers=headers,
-                allow_redirects=endless,
-                timeout=ENDLESS if endless else BOUNDED,
-            ) as answer:
-                if answer.status not in expected:
-                    body = await bounded(answer.content.iter_any())
-                    raise Refused(read(answer.status, answer.headers, body), call.scope, call.what)
-                yield answer
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise Broken(call.what, type(error).__name__) from error
+        follow: bool = False,
+    ) -> Opened:
+        """One GET without retries; `follow` is for files on other hosts."""
+        about = (call.scope, call.what)
+        return Opened(self.session, url, headers, about, expected, follow=follow)
 
     async def headers(self, call: Call) -> dict[str, str]:
         """What every request carries, beside the session's own headers."""
@@ -334,22 +311,6 @@ def pace_for(graph_url: str) -> Pace:
     return LOOPBACK if host in {"127.0.0.1", "localhost", "::1"} else UNHURRIED
 
 
-@contextlib.contextmanager
-def broken(what: str) -> Any:
-    """Failures of the network as `Broken`."""
-    try:
-        yield
-    except (aiohttp.ClientError, httpx.HTTPError, httpx.StreamError, TimeoutError) as error:
-        raise Broken(what, type(error).__name__) from error
-
-
-def check_framed(answer: aiohttp.ClientResponse) -> None:
-    """Raise unless a cut body can be told from a whole one (aiohttp then does the telling)."""
-    headers = answer.headers
-    if "Content-Length" not in headers and headers.get("Transfer-Encoding", "") != "chunked":
-        raise aiohttp.ClientPayloadError("the answer says neither its length nor its end")
-
-
 def parse(body: bytes, what: str) -> Json:
     """A JSON object; control characters inside strings are taken as they are.
 
@@ -373,31 +334,6 @@ def _mended(value: Any) -> Any:
     if isinstance(value, dict):
         return {_mended(key): _mended(each) for key, each in value.items()}
     return value
-
-
-async def bounded(chunks: AsyncIterator[bytes], limit: int = LARGEST_JSON) -> bytes:
-    """All of a body that must not be large. Raises ClientPayloadError beyond `limit` bytes."""
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        parts.append(chunk)
-        size += len(chunk)
-        if size > limit:
-            raise aiohttp.ClientPayloadError(f"more than {limit} bytes")
-    return b"".join(parts)
-
-
-async def _open_session(headers: Mapping[str, str]) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=CONNECTIONS, ttl_dns_cache=300, ssl=ssl.create_default_context()
-        ),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers=headers,
-        timeout=BOUNDED,
-        read_bufsize=1 << 18,
-        trust_env=bool(getproxies()),  # it costs two thread hops a request to look
-    )
 
 
 def _origin(url: str) -> str:

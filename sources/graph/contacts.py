@@ -9,7 +9,8 @@ from typing import Any
 
 from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service
 from backupd.ports import Draft, Failed, Fetched, Landing
-from sources.graph.batch import Part, ask_all, quoted
+from sources.graph.addresses import quoted
+from sources.graph.batch import Part, ask_all
 from sources.graph.client import Client, Json
 from sources.graph.exchange import Mailbox
 from sources.graph.failures import Class, Refused, Scope

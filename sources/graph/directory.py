@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from backupd.config import AccountFilter
 from backupd.model import Account, AccountKind, Service
-from sources.graph.batch import LARGEST_BATCH, Part, ask_all, quoted
+from sources.graph.addresses import quoted
+from sources.graph.batch import LARGEST_BATCH, Part, ask_all
 from sources.graph.client import Call, Client, Json
 from sources.graph.failures import OURS, Class, Refused, Scope
 from sources.graph.fields import flag, mappings

@@ -19,7 +19,8 @@ from backupd.errors import ItemUnreadable
 from backupd.model import Facts, Item
 from backupd.ports import Draft, Fetched
 from backupd.quickxor import QuickXor
-from sources.graph.client import Call, Client, Json, check_framed
+from sources.graph.answers import check_framed
+from sources.graph.client import Call, Client, Json
 from sources.graph.failures import Broken, Scope
 from sources.graph.filefacts import file_facts
 
@@ -179,7 +180,7 @@ class Downloader:
         call = self._call(Scope.ITEM, "a file")
 
         async def once() -> None:
-            opened = self._client.opened(address, body.asks(), call, ANSWERED, endless=True)
+            opened = self._client.opened(address, body.asks(), call, ANSWERED, follow=True)
             async with opened as answer:
                 if answer.status in EXPIRED:
                     raise Expired

@@ -9,7 +9,8 @@ from dataclasses import replace
 from backupd.errors import ItemUnreadable
 from backupd.model import Account, Item
 from backupd.ports import Draft, Failed, Fetched, Landing
-from sources.graph.batch import Part, ask_all, quoted
+from sources.graph.addresses import quoted
+from sources.graph.batch import Part, ask_all
 from sources.graph.client import Call, Client, Json
 from sources.graph.failures import OURS, THEIRS, Broken, Class, Refused, Scope
 from sources.graph.listing import next_link, string, values

@@ -17,7 +17,8 @@ from backupd.model import (
     Service,
 )
 from backupd.ports import Failed, Fetched, Landing
-from sources.graph.batch import Part, ask_all, quoted
+from sources.graph.addresses import quoted
+from sources.graph.batch import Part, ask_all
 from sources.graph.client import Call, Client, Json
 from sources.graph.download import Downloader
 from sources.graph.exchange import fetch_each

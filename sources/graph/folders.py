@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from backupd.model import Collection, Gap, Service
-from sources.graph.batch import Part, ask_all, quoted
+from sources.graph.addresses import quoted
+from sources.graph.batch import Part, ask_all
 from sources.graph.client import Json
 from sources.graph.exchange import Mailbox
 from sources.graph.failures import Class, Refused, Scope

@@ -56,6 +56,8 @@ class Letter:
 
         Not a proof: some mail was broken when it was sent. It is asked for twice.
         """
+        if b"multipart/" not in self._head.lower():
+            return True
         head = BLANK_LINE.split(self._head, maxsplit=1)[0]
         if b"multipart/" not in head.lower() or not (found := BOUNDARY.search(head)):
             return True

@@ -19,8 +19,9 @@ import aiohttp
 from backupd.cutoff import Cause, Evidence, cause_of
 from backupd.errors import BackupdError, ConfigError
 from backupd.model import Account, AccountKind, Service
-from sources.graph.batch import quoted
-from sources.graph.client import Call, Client, bounded
+from sources.graph.addresses import quoted
+from sources.graph.answers import bounded
+from sources.graph.client import Call, Client
 from sources.graph.failures import Broken, Refused, Scope, read_token_refusal
 from sources.graph.fields import mappings
 from sources.graph.listing import string

@@ -18,7 +18,7 @@ from email.utils import format_datetime, formataddr
 from backupd.model import Gap
 from backupd.ports import Draft
 from sources.graph import attachments
-from sources.graph.batch import quoted
+from sources.graph.addresses import quoted
 from sources.graph.client import Call, Client, Json
 from sources.graph.failures import Broken
 from sources.graph.fields import flag, line, mapping, mappings, number, stamp, word

@@ -14,16 +14,15 @@ from collections.abc import Callable
 from functools import cached_property
 from importlib import import_module
 from typing import Any, cast
-from urllib.parse import quote
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-ANY_ID = "0any0id0"
+from sources.graph.addresses import quoted
+from sources.graph.answers import SILENCE
 
-SILENCE = 60.0
-"""Seconds without a byte after which a connection counts as broken."""
+ANY_ID = "0any0id0"
 
 
 class Sdk:
@@ -88,7 +87,7 @@ class Sdk:
     def template(self, build: Callable[[str], Any], **query: Any) -> Callable[[str], str]:
         """From an id to its address: what `build(id)` would ask, built once for many ids."""
         before, after = self.url(build(ANY_ID), **query).split(ANY_ID)
-        return lambda id_: f"{before}{quote(id_, safe='')}{after}"
+        return lambda id_: f"{before}{quoted(id_)}{after}"
 
     async def convert(self, information: Any) -> httpx.Request:
         """A request description as an httpx request."""

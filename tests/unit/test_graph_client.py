@@ -25,7 +25,8 @@ from small_server import small_server
 from backupd.config import Microsoft365
 from backupd.errors import AuthError, TransientError
 from backupd.limits import LOOPBACK, UNHURRIED
-from sources.graph.client import LARGEST_JSON, Call, Client, pace_for, parse
+from sources.graph.answers import LARGEST_JSON
+from sources.graph.client import Call, Client, pace_for, parse
 from sources.graph.failures import Broken, Refused, Scope
 from sources.graph.listing import every
 
