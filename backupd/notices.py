@@ -159,7 +159,47 @@ def of_findings(findings: Sequence[tuple[str, str, str]]) -> Message:
     return Message(matter, subject, _body(story, (), ["backupd doctor"]))
 
 
+def of_evacuation_begun(scopes: Sequence[str], storages: Sequence[str], began: float) -> Message:
+    """Somebody, or the service by itself, began to evacuate accounts."""
+    story = (
+        "Everything that can still be got out is being got out, what hurts most first, and a snapshot "
+        f"of every account then goes to {_listed(storages)}. Other work waits; nothing is removed. "
+        "You will be told when it has ended."
+    )
+    subject = f"The evacuation of {_who(scopes)} has begun"
+    steps = ["backupd status", "backupd incidents"]
+    return Message(f"evacuation:begun:{began:.0f}", subject, _body(story, (), steps))
+
+
+def of_evacuation(
+    scopes: Sequence[str], lacking: Mapping[str, str], storages: Sequence[str], began: float, seconds: float
+) -> Message:
+    """An evacuation has ended.
+
+    Args:
+        lacking: accounts of which not every storage holds all that was brought out, and why.
+    """
+    matter, took = f"evacuation:ended:{began:.0f}", in_words(int(seconds))
+    if not lacking:
+        subject = f"The evacuation of {_who(scopes)} is done: a snapshot of everything is in {_listed(storages)}"
+        story = f"It took {took}. All that the source handed out, and all that was held before, is there."
+        return Message(matter, subject, _body(story, (), ["backupd status"]), "success")
+    subject = (
+        f"The evacuation of {_who(scopes)} has ended: {len(lacking)} of {len(scopes)} are NOT complete "
+        f"in {_listed(storages)}"
+    )
+    lines = [f"{scope}: {why}" for scope, why in sorted(lacking.items())[:NAMED]]
+    if len(lacking) > NAMED:
+        lines.append(f"… and {len(lacking) - NAMED} more")
+    story = "\n".join([f"It took {took}. What could be had is saved; these are not complete:", *lines])
+    return Message(matter, subject, _body(story, (), ["backupd status", "backupd evacuate"]), "failure")
+
+
 # -- parts ------------------------------------------------------------------------------------
+
+
+def _listed(storages: Sequence[str]) -> str:
+    return " and ".join(storages) or "NO storage, since none is configured"
 
 
 def _who(scopes: Sequence[str]) -> str:

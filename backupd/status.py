@@ -21,6 +21,7 @@ from backupd.catalog.rows import GONE, LEAVING, MISSING
 from backupd.cutoff import Case
 from backupd.home import Home
 from backupd.model import Service
+from backupd.mx import domain_of
 from backupd.snapshot import needs_snapshot
 from backupd.sync import services_of
 from backupd.verify.record import Standing, read_record
@@ -236,6 +237,11 @@ def cut_off_now(
         frozen=frozen,
         next=_next(found, frozen, waiting),
     )
+
+
+def domains(homes: Iterable[Home]) -> frozenset[str]:
+    """The mail domains of accounts: on the day of a cut-off they receive nothing."""
+    return frozenset(domain_of(home.address) for home in homes) - {""}
 
 
 def oldest(ages: Iterable[int | None]) -> int | None:

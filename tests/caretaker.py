@@ -16,9 +16,30 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from household import Household
+from household import Household, indexed
 
+from backupd.home import home_of
+
+Build = Callable[..., Household]
+AMELIA = "amelia@harbourlight.example"
 QUICK = '[schedule]\nsync = "2s"\nfast = "1s"\nsnapshot = "3s"\n'
+
+
+def subjects(house: Household, alias: str = "amelia") -> set[str]:
+    """The subjects that the mirror tells of."""
+    home = home_of(house.folder / "state", "demo", f"{alias}@harbourlight.example")
+    return {line.get("subject", "") for _, line in indexed(home.mirror_path, "mail")}
+
+
+def letter(subject: str) -> bytes:
+    return f"Subject: {subject}\r\n\r\nx\r\n".encode()
+
+
+def small(build: Build, **more: Any) -> Household:
+    more = {"people": 1, "messages": 3, "oddities": False, "extras": False, **more}
+    house = build(accounts=["*"], services=["mail", "calendar"], **more)
+    house.configure(QUICK)
+    return house
 
 
 def until(true: Callable[[], Any], seconds: float = 60.0, *, every: float = 0.3) -> Any:

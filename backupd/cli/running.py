@@ -14,6 +14,7 @@ from backupd.app import App, Outcome
 from backupd.cli.commands import Accounts, Json
 from backupd.cli.context import Context
 from backupd.cli.output import emit, show_run
+from backupd.cli.plain import printable
 from backupd.daemon import units
 from backupd.daemon.evacuation import Evacuated, evacuate
 from backupd.model import Account
@@ -45,6 +46,7 @@ def evacuate_now(context: typer.Context, accounts: Accounts = None, as_json: Jso
         "accounts": result.run.outcomes,
         "source_errors": result.run.source_errors,
         "protected": result.protected,
+        "lacking": result.lacking,
         "newest_item_age": result.ages,
         "exit_code": result.run.exit_code,
     }
@@ -96,10 +98,16 @@ def _tell(stage: str, account: Account, outcome: Outcome) -> None:
 def _render(app: App, result: Evacuated, out: Console) -> None:
     show_run(result.run, out)
     total = len(result.run.outcomes)
-    places = ", ".join(app.config.storage) or "no storage"
+    places = " and ".join(app.config.storage) or "no storage"
     out.print(
         f"\n{len(result.protected)} of {total} accounts: all that is held here is in {places}."
     )
+    if result.lacking:
+        out.print(f"NOT done: {len(result.lacking)} of {total} accounts are not complete:")
+        for scope, why in sorted(result.lacking.items()):
+            out.print(printable(f"  {scope}: {why}"))
+    else:
+        out.print(f"Done: a snapshot of everything is in {places}.")
     for address, age in sorted(result.ages.items(), key=lambda each: -each[1]):
         out.print(f"  {address}: the newest protected message is {_words(age)} old")
 

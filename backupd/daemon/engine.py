@@ -199,9 +199,10 @@ class Engine:
         return f"{len(self.wards)} accounts, {doing}{waiting}"
 
     @contextmanager
-    def attention(self, what: str, mark: str) -> Iterator[Attention]:
-        """Watch over a job until it ends."""
-        attention = Attention(what, mark, self._stop, self._pause)
+    def attention(self, what: str, mark: str, *, pauses: bool = True) -> Iterator[Attention]:
+        """Watch over a job until it ends; one that does not pause goes on while somebody evacuates."""
+        stops = (self._stop, self._pause) if pauses else (self._stop,)
+        attention = Attention(what, mark, *stops)
         self._running.add(attention)
         try:
             yield attention

@@ -1,22 +1,32 @@
 """`backupd evacuate`: get out what can still be got out, what hurts most first.
 
 Everything else waits: the service sees the lock and stands aside. Nothing is removed, whatever
-the source says, and one account that fails does not hold up the others.
+the source says, and one account that fails does not hold up the others. People are told when it
+begins, and when it has ended whether a snapshot of everything is in every storage.
+
+By [cutoff] evacuate the service begins by itself. When each source was evacuated last is noted in
+`<state_dir>/evacuation.json`, so that it does so once a day at most.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 
+from backupd import notices
+from backupd.alerts import Alerts, Message
 from backupd.app import App, Outcome, Run, matches
 from backupd.config import AccountFilter
+from backupd.cutoff import FROZEN, GRAVE, Cause, State
+from backupd.daemon.attention import Attended, Attention
 from backupd.errors import BackupdError, UserError
 from backupd.home import Home, home_of
 from backupd.locks import exclusive
@@ -36,6 +46,18 @@ PLAN = (
 BUSY_PATIENCE, BUSY_PAUSE = 120.0, 0.5
 """Seconds that one account is waited for while another process ends its work on it, and between two looks."""
 
+REACHED = {
+    "never": frozenset[State](),
+    "suspected": FROZEN,
+    "degraded": FROZEN | {State.DEGRADED},
+}
+"""States in which the service evacuates by itself, by [cutoff] evacuate."""
+WORTH = GRAVE | {Cause.CONSENT}
+"""Causes that make it worth while: an outage, or what we can repair ourselves, does not."""
+NOTES = "evacuation.json"
+AGAIN = 86_400.0
+"""Seconds between two evacuations of one source that nobody asked for."""
+
 Told = Callable[[str, Account, Outcome], None]
 """Told what was just done: stage, account, outcome."""
 
@@ -46,11 +68,13 @@ class Evacuated:
 
     Attributes:
         run: outcomes by account; the error is the first one met.
+        lacking: accounts (as `SOURCE/ADDRESS`) of which that does not hold, and why.
         ages: seconds since the newest item now protected was received, by account, where one is known.
         protected: accounts of which every storage holds all that was brought out.
     """
 
     run: Run = field(default_factory=Run)
+    lacking: dict[str, str] = field(default_factory=dict)
     ages: dict[str, float] = field(default_factory=dict)
     protected: list[str] = field(default_factory=list)
 
@@ -72,24 +96,38 @@ def evacuating(state_dir: Path) -> bool:
     return False
 
 
-def evacuate(app: App, patterns: Sequence[str] = (), told: Told | None = None) -> Evacuated:
+def evacuate(
+    app: App,
+    patterns: Sequence[str] = (),
+    told: Told | None = None,
+    *,
+    names: Collection[str] | None = None,
+    attention: Attention | None = None,
+) -> Evacuated:
     """Take in everything of the accounts that match, stage by stage, then snapshot it everywhere.
 
     Raises TransientError(reason="busy") when an evacuation is under way, UserError when no account
-    matches.
+    matches, Stopping when `attention` says so.
+
+    Args:
+        names: of the sources; all of them without.
     """
-    result = Evacuated()
+    result, began = Evacuated(), time.time()
     app.config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (
         exclusive(lock_of(app.config.state_dir), "an evacuation"),
         ExitStack() as connections,
         ThreadPoolExecutor(app.config.limits.workers) as workers,
     ):
-        sources = {name: connections.enter_context(app.source(name)) for name in app.config.sources}
+        sources: dict[str, Source] = {}
+        for name in app.config.sources if names is None else names:
+            source = connections.enter_context(app.source(name))
+            sources[name] = Attended(source, attention) if attention else source
         accounts = _accounts(app, sources, patterns, result.run)
+        crier = Crier(app, [_scope(each) for each in accounts], began)
         outcomes = {_scope(each): Outcome(each.address, each.source) for each in accounts}
         result.run.outcomes = list(outcomes.values())
-        for stage, work in _stages(app, sources):
+        for stage, work in _stages(app, sources, attention):
             done = workers.map(lambda each, work=work: (each, work(each)), accounts)
             for account, outcome in done:
                 if outcome is not None:
@@ -98,13 +136,72 @@ def evacuate(app: App, patterns: Sequence[str] = (), told: Told | None = None) -
                         told(stage, account, outcome)
         for account in accounts:
             _sum_up(app, account, outcomes[_scope(account)], result)
+        crier.ended(result)
+        if not patterns:
+            _note(app, sources, began)
     return result
+
+
+class Crier:
+    """Tells people, over the channels of [alerts]: at once, while the work goes on, and at the end."""
+
+    def __init__(self, app: App, scopes: Sequence[str], began: float) -> None:
+        self._alerts = Alerts(app.config.alerts, app.config.state_dir)
+        self._scopes, self._began = scopes, began
+        self._storages = list(app.config.storage)
+        begun = notices.of_evacuation_begun(scopes, self._storages, began)
+        self._telling = threading.Thread(target=self._tell, args=(begun,), daemon=True)
+        self._telling.start()
+
+    def ended(self, result: Evacuated) -> None:
+        """Whether a snapshot of everything is in every storage."""
+        self._telling.join()
+        seconds = time.time() - self._began
+        self._tell(
+            notices.of_evacuation(
+                self._scopes, result.lacking, self._storages, self._began, seconds
+            )
+        )
+
+    def _tell(self, message: Message) -> None:
+        self._alerts.tell(message)
+
+
+def wanted(app: App, now: float) -> list[str]:
+    """The sources that [cutoff] wants evacuated now."""
+    states = REACHED[app.config.cutoff.evacuate]
+    if not states:
+        return []
+    noted = _noted(app)
+    found = {
+        case.scope.partition("/")[0]
+        for case in app.incidents.cases()
+        if case.state in states and case.cause in WORTH and not case.released
+    }
+    recent = {name for name, when in noted.items() if 0 <= now - when < AGAIN}
+    return sorted(found & set(app.config.sources) - recent)
+
+
+def _noted(app: App) -> dict[str, float]:
+    """When each source was evacuated last; nothing where that is not known."""
+    try:
+        return dict(json.loads((app.config.state_dir / NOTES).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _note(app: App, sources: Iterable[str], began: float) -> None:
+    fresh = app.config.state_dir / f".{NOTES}.new"
+    fresh.write_text(json.dumps(_noted(app) | dict.fromkeys(sources, began)), encoding="utf-8")
+    fresh.replace(app.config.state_dir / NOTES)
 
 
 Work = Callable[[Account], Outcome | None]
 
 
-def _stages(app: App, sources: dict[str, Source]) -> Iterator[tuple[str, Work]]:
+def _stages(
+    app: App, sources: dict[str, Source], attention: Attention | None
+) -> Iterator[tuple[str, Work]]:
     """What is done for every account before the next thing is done for any."""
     for stage, share in PLAN:
 
@@ -116,7 +213,11 @@ def _stages(app: App, sources: dict[str, Source]) -> Iterator[tuple[str, Work]]:
             return _patiently(lambda: app.gather_one(source, account, share))
 
         yield stage, take_in
-    yield "snapshots", lambda account: _patiently(lambda: app.snapshot_one(_home(app, account)))
+    listen = attention.listen if attention else None
+    yield (
+        "snapshots",
+        lambda account: _patiently(lambda: app.snapshot_one(_home(app, account), listen)),
+    )
 
 
 def _accounts(
@@ -180,10 +281,12 @@ def _merge(whole: Outcome, part: Outcome) -> None:
 
 
 def _sum_up(app: App, account: Account, outcome: Outcome, result: Evacuated) -> None:
-    """How old the newest item is that every storage now holds."""
+    """How old the newest item is that every storage now holds; or why not every one does."""
     snapshot = outcome.snapshot
-    whole = snapshot is not None and not snapshot.errors and bool(app.config.storage)
-    if not whole:
+    if outcome.errors or snapshot is None or not app.config.storage:
+        first = next(iter(outcome.errors), None)
+        result.lacking[_scope(account)] = str(first) if first else "there is nothing of it yet"
+    if snapshot is None or snapshot.errors or not app.config.storage:
         return
     result.protected.append(account.address)
     home = _home(app, account)

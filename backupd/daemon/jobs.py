@@ -76,5 +76,6 @@ JOBS = (
 ROUNDS = (
     Round("cases", lambda _: rounds.SOON, rounds.after_failures),
     Round("minute", lambda _: rounds.MINUTE, rounds.minute),
+    Round("evacuations", lambda _: rounds.SOON, rounds.evacuations),
 )
 """For no account in particular."""

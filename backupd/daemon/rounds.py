@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from backupd.app import Outcome
 from backupd.cutoff import Case
 from backupd.daemon.attention import Attended, Stopping
-from backupd.daemon.evacuation import held
+from backupd.daemon.evacuation import evacuate, held, wanted
 from backupd.daemon.logs import mark_of
 from backupd.errors import BackupdError
 from backupd.keeping import due, forget_all, prune_all
@@ -92,6 +92,22 @@ def minute(engine: Engine) -> None:
     engine.alarmed = True  # the next look at the cases is seconds away, in one thread at a time
     _look_at_disk(engine)
     engine.bulletin.tell("minute", accounts=len(engine.wards), working=engine.working)
+
+
+def evacuations(engine: Engine) -> None:
+    """Evacuate by itself what [cutoff] says; everything else waits meanwhile."""
+    if engine.halted():
+        return
+    for name in wanted(engine.app, time.time()):
+        with suppress(Stopping), engine.attention("evacuate", name, pauses=False) as attention:
+            log.warning("source %s: evacuated by itself, as [cutoff] says", name)
+            try:
+                result = evacuate(engine.app, names=[name], attention=attention)
+            except BackupdError as error:
+                log.warning("source %s: not evacuated (%s)", name, error.reason)
+                return
+            total, lacking = len(result.run.outcomes), len(result.lacking)
+            log.warning("source %s: evacuated, %d of %d accounts whole", name, total - lacking, total)
 
 
 def after_failures(engine: Engine) -> None:

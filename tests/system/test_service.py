@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sqlite3
 import subprocess
@@ -13,40 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from caretaker import QUICK, Caretaker, running, until
-from household import Household, indexed
+from caretaker import AMELIA, QUICK, Build, Caretaker, letter, running, small, subjects, until
+from household import Household
 
 from backupd.app import App
 from backupd.config import load
 from backupd.daemon.engine import Engine
-from backupd.daemon.evacuation import evacuating, lock_of
 from backupd.daemon.events import Bulletin, Event
 from backupd.daemon.history import History
 from backupd.demo.faults import Fault
 from backupd.errors import BackupdError
-from backupd.home import home_of
-from backupd.locks import exclusive
 
-Build = Callable[..., Household]
-AMELIA = "amelia@harbourlight.example"
 LATER = '[schedule]\nsync = "1h"\nfast = "1h"\nsnapshot = "1h"\n'
-
-
-def subjects(house: Household, alias: str = "amelia") -> set[str]:
-    """The subjects that the mirror tells of."""
-    home = home_of(house.folder / "state", "demo", f"{alias}@harbourlight.example")
-    return {line.get("subject", "") for _, line in indexed(home.mirror_path, "mail")}
-
-
-def letter(subject: str) -> bytes:
-    return f"Subject: {subject}\r\n\r\nx\r\n".encode()
-
-
-def small(build: Build, **more: Any) -> Household:
-    more = {"people": 1, "messages": 3, "oddities": False, "extras": False, **more}
-    house = build(accounts=["*"], services=["mail", "calendar"], **more)
-    house.configure(QUICK)
-    return house
 
 
 def test_the_service_follows_what_happens_and_obeys(build: Build) -> None:
@@ -310,93 +287,6 @@ def test_a_cut_off_is_told_to_those_who_listen_within_seconds(build: Build) -> N
         engine.stop(10)
     assert told[-1].address == AMELIA
     assert told[0].facts["before"].state == "healthy"
-
-
-# -- evacuation ------------------------------------------------------------------------------------
-
-
-def test_an_evacuation_takes_first_what_hurts_most_and_ends_in_every_vault(build: Build) -> None:
-    house = build(
-        accounts=["amelia@*"],
-        services=["mail", "calendar", "contacts", "files"],
-        people=1,
-        messages=4,
-        oddities=False,
-    )
-    house.tenant.state.deliver("amelia", "archive", letter("old"))
-    house.tenant.state.deliver("amelia", "inbox", letter("new"))
-    said = house.command("evacuate", "--json")
-    assert said.returncode == 0, said.stderr
-    told = json.loads(said.stdout)
-    assert told["protected"] == [AMELIA]
-    assert told["newest_item_age"][AMELIA] < 86_400 * 365 * 50
-    order = [stage(each.path) for each in house.tenant.log if stage(each.path)]
-    assert [order.index(each) for each in ("mail", "events", "contacts", "drive")] == sorted(
-        order.index(each) for each in ("mail", "events", "contacts", "drive")
-    )
-    tree = house.restic_restore("amelia", house.folder / "out")
-    assert {"old", "new"} <= {line.get("subject") for _, line in indexed(tree, "mail")}
-
-
-def stage(path: str) -> str:
-    named = {
-        "$value": "mail",
-        "/events": "events",
-        "/contactFolders": "contacts",
-        "/drive": "drive",
-    }
-    return next((word for part, word in named.items() if part in path), "")
-
-
-@pytest.mark.slow
-def test_an_evacuation_removes_nothing_even_when_the_source_is_empty(build: Build) -> None:
-    house = small(build)
-    house.tenant.state.deliver("amelia", "inbox", letter("keep me"))
-    assert house.command("backup").returncode == 0
-    mailbox = house.tenant.state.user("amelia").mailbox
-    assert mailbox is not None
-    for message in list(mailbox.messages.values()):
-        house.tenant.state.delete_message("amelia", message)
-    house.command("evacuate")
-    assert "keep me" in subjects(house)
-
-
-@pytest.mark.slow
-def test_an_evacuation_of_a_refused_tenant_protects_what_is_held_and_says_why_once(
-    build: Build,
-) -> None:
-    house = small(build)
-    assert house.command("sync").returncode == 0
-    house.tenant.cut_off("tenant_deleted")
-    said = house.command("evacuate", "--json")
-    assert said.returncode == 4, said.stderr
-    told = json.loads(said.stdout)
-    assert told["protected"] == [AMELIA]
-    assert list(told["source_errors"]) == ["demo"]
-    assert len(told["accounts"][0]["sync"]["errors"]) == 1
-
-
-@pytest.mark.slow
-def test_the_service_stands_aside_while_somebody_evacuates(build: Build) -> None:
-    house = small(build)
-    with running(house) as service:
-        until(lambda: service.ran("sync", "amelia").get("ok"))
-        with exclusive(lock_of(house.folder / "state"), "an evacuation"):
-            assert evacuating(house.folder / "state")
-            until(lambda: "everything else waits" in service.log)
-            time.sleep(1)
-            house.tenant.log.clear()
-            time.sleep(2.5)
-            assert not [each for each in house.tenant.log if "/users/" in each.path]
-        house.tenant.state.deliver("amelia", "inbox", letter("on it goes"))
-        until(lambda: "on it goes" in subjects(house))
-
-
-def test_two_evacuations_at_once_are_one(build: Build) -> None:
-    house = small(build)
-    (house.folder / "state").mkdir()
-    with exclusive(lock_of(house.folder / "state"), "an evacuation"):
-        assert house.command("evacuate").returncode == 75
 
 
 def test_install_service_says_what_to_type(build: Build, tmp_path: Path) -> None:
