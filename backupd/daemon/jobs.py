@@ -77,5 +77,7 @@ ROUNDS = (
     Round("cases", lambda _: rounds.SOON, rounds.after_failures),
     Round("minute", lambda _: rounds.MINUTE, rounds.minute),
     Round("evacuations", lambda _: rounds.SOON, rounds.evacuations),
+    Round("forget", lambda _: rounds.RETAIN, rounds.forget),
+    Round("prune", lambda _: rounds.RETAIN, rounds.prune),
 )
 """For no account in particular."""

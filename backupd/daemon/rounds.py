@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from backupd.daemon.attention import Attended, Stopping
 from backupd.daemon.evacuation import evacuate, held, wanted
 from backupd.daemon.logs import mark_of
 from backupd.errors import BackupdError
-from backupd.keeping import due, forget_all, prune_all
+from backupd.keeping import FORGET, PRUNE, Rounds, due, forget_all, prune_all
 
 if TYPE_CHECKING:
     from backupd.daemon.engine import Engine
@@ -52,16 +53,25 @@ def discover(engine: Engine, name: str) -> None:
                 _notice_vanished(engine, outcome)
 
 
-def retain(engine: Engine) -> None:
-    """Forget and prune, each when it is due; the figures of the last rounds are in the state directory."""
-    for verb, work in (("forget", forget_all), ("prune", prune_all)):
-        if engine.halted() or not due(engine.app, verb):
-            continue
-        with suppress(Stopping), engine.attention(verb, "-") as attention:
-            rounds = work(engine.app, check=attention.check)
-            failed = sum(bool(each.errors) for each in rounds.results)
-            level = logging.WARNING if failed else logging.INFO
-            log.log(level, "%s: %d accounts, %d failed", verb, len(rounds.results), failed)
+def forget(engine: Engine) -> None:
+    """Forget what [retention] does not keep, when it is due."""
+    _retain(engine, FORGET, forget_all)
+
+
+def prune(engine: Engine) -> None:
+    """Free the space of what was forgotten, when it is due."""
+    _retain(engine, PRUNE, prune_all)
+
+
+def _retain(engine: Engine, verb: str, work: Callable[..., Rounds]) -> None:
+    """What became of it is noted per storage in the state directory, where `status` and the bell look."""
+    if engine.halted() or not due(engine.app, verb):
+        return
+    with suppress(Stopping), engine.attention(verb, "-") as attention:
+        rounds = work(engine.app, check=attention.check)
+        failed = sum(bool(each.errors) for each in rounds.results)
+        level = logging.WARNING if failed else logging.INFO
+        log.log(level, "%s: %d accounts, %d failed", verb, len(rounds.results), failed)
 
 
 def _unlisted(engine: Engine, name: str, error: BackupdError) -> None:
@@ -107,7 +117,9 @@ def evacuations(engine: Engine) -> None:
                 log.warning("source %s: not evacuated (%s)", name, error.reason)
                 return
             total, lacking = len(result.run.outcomes), len(result.lacking)
-            log.warning("source %s: evacuated, %d of %d accounts whole", name, total - lacking, total)
+            log.warning(
+                "source %s: evacuated, %d of %d accounts whole", name, total - lacking, total
+            )
 
 
 def after_failures(engine: Engine) -> None:
