@@ -23,6 +23,7 @@ from backupd.cutoff import Case, Cause, State
 from backupd.errors import BackupdError
 from backupd.home import Home
 from backupd.incidents import Incidents
+from backupd.keeping import overdue
 from backupd.notices import Failure
 from backupd.ports import Finding
 from backupd.status import Freshness, freshness
@@ -278,6 +279,13 @@ class Bell:
             self._looked = time.monotonic()
             self._disk()
             self._stale()
+            self._overdue()
+
+    def _overdue(self) -> None:
+        """A retention that fails silently fills a storage, or costs money until somebody looks."""
+        late = [(each.subject, each.message, each.hint) for each in overdue(self._app)]
+        if late:
+            self._alerts.tell(notices.of_findings(late))
 
     def _disk(self) -> None:
         where = self._app.config.state_dir

@@ -17,6 +17,7 @@ from backupd.app import App
 from backupd.config import Config
 from backupd.errors import BackupdError
 from backupd.jurisdictions import standings
+from backupd.keeping import findings, settings
 from backupd.ports import Finding
 from backupd.readiness import channel_findings
 from backupd.vault import vault_of
@@ -34,6 +35,8 @@ def examine(app: App) -> Iterator[Finding]:
     yield from _disk(app.config.state_dir)
     yield from _secrets(app.config)
     yield from _storages(app)
+    yield from settings(app)
+    yield from findings(app)
     yield from _operators(app.config)
     yield from _recovery_keys(app)
     yield from _sources(app)

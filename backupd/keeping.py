@@ -118,10 +118,15 @@ def due(app: App, verb: str) -> bool:
 
 def findings(app: App) -> Iterator[Finding]:
     """What is wrong with storages and retention, from what was noted: nobody is asked."""
+    for name in app.config.storage:
+        yield from _reach(app.storages.health(name), app.clock())
+    yield from overdue(app)
+
+
+def overdue(app: App) -> Iterator[Finding]:
+    """Where a forget or prune failed, or has not ended well for too long."""
     for name, storage in app.config.storage.items():
-        health = app.storages.health(name)
-        yield from _reach(health, app.clock())
-        yield from _late(app, storage, health)
+        yield from _late(app, storage, app.storages.health(name))
 
 
 def settings(app: App) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from backupd.cutoff import Case, State
 from backupd.errors import BackupdError
 from backupd.incidents import Incidents, Removal
 from backupd.jurisdictions import Told, as_told, standings
+from backupd.keeping import findings
 from backupd.keys import name_for
 from backupd.model import Service
 from backupd.notices import HAPPENED
@@ -129,7 +130,7 @@ def readiness(app: App, patterns: Sequence[str] = ()) -> Readiness:
 
 
 def _warnings(app: App) -> list[Finding]:
-    return [each for each in channel_findings(app) if each.level != "ok"]
+    return [each for each in (*channel_findings(app), *findings(app)) if each.level != "ok"]
 
 
 def channel_findings(app: App, *, ask: bool = False) -> list[Finding]:

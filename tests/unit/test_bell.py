@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from backupd.daemon.events import Bulletin
 from backupd.errors import AuthError, TransientError
 from backupd.incidents import Incidents
 from backupd.ports import Finding
+from backupd.storages import Round
 from backupd.sync import SyncResult
 from backupd.tidings import Changed, Cycle, Event, Found, Ran
 
@@ -210,6 +212,18 @@ def test_an_account_without_changes_is_not_stale_however_old_its_snapshot(
     held(tmp_path, ALICE, copies={"primary": 30 * DAY})
     House(tmp_path, post.url).ring(Cycle(good=True))
     assert post.told == []
+
+
+def test_a_forget_that_has_not_ended_well_for_days_is_told_once(
+    tmp_path: Path, post: Receiver
+) -> None:
+    house = House(tmp_path, post.url)
+    failed = Round(ended=NOW, good=NOW - 9 * DAY, failed=2, said="the vault is locked by somebody")
+    house.app.storages.change("second", lambda health: replace(health, forget=failed))
+    house.ring(Cycle(good=True))
+    house.ring(Cycle(good=True))
+    assert len(post.told) == 1
+    assert "storage.second: the last forget failed for 2 accounts" in post.subjects[0]
 
 
 def test_findings_are_told_unless_they_are_good(tmp_path: Path, post: Receiver) -> None:
