@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -51,15 +51,22 @@ class Listed:
 def vaults(app: App, patterns: Sequence[str] = (), storage: str | None = None) -> list[Keyed]:
     """Every vault that was begun, each repository once. Raises ConfigError."""
     found: dict[str, Keyed] = {}
+    for _, keyed in kept(app, patterns):
+        if storage in {None, keyed.vault.storage}:
+            found.setdefault(keyed.place, keyed)
+    return list(found.values())
+
+
+def kept(app: App, patterns: Sequence[str] = ()) -> Iterator[tuple[str, Keyed]]:
+    """The source of every account and each of its vaults; a shared one comes once for each. Raises ConfigError."""
     for home in app.homes(patterns):
         source = home.folder.parent.name
         with home.reading() as catalog:
             begun = {each for each in app.config.storage if catalog.get(f"snapshot:{each}:id")}
         for vault in app.vaults(home) if begun else ():
-            if vault.storage in begun and storage in {None, vault.storage}:
-                name = keys.name_for(app.config.storage[vault.storage], source, home.address)
-                found.setdefault(f"{vault.storage}/{name}", Keyed(name, vault))
-    return list(found.values())
+            if vault.storage in begun:
+                section = app.config.storage[vault.storage]
+                yield source, Keyed(keys.name_for(section, source, home.address), vault)
 
 
 def lists(app: App, chosen: Sequence[Keyed]) -> list[Listed]:

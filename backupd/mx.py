@@ -137,21 +137,11 @@ class Routes:
         if domain.rpartition(".")[2] in RESERVED and not self._servers:
             return NOWHERE
         try:
-            return True, _hosts(self._resolver(), domain, seconds)
+            return True, _hosts(resolver_of(self._servers), domain, seconds)
         except NXDOMAIN:
             return False, ()
         except (DNSException, OSError, ValueError) as error:  # UnicodeError is a ValueError
             return type(error).__name__
-
-    def _resolver(self) -> Resolver:
-        """One that asks whom it shall ask. Raises DNSException when this machine names nobody."""
-        from dns.nameserver import Do53Nameserver  # noqa: PLC0415
-        from dns.resolver import Resolver  # noqa: PLC0415
-
-        resolver = Resolver(configure=not self._servers)
-        if self._servers:
-            resolver.nameservers = [Do53Nameserver(*place(each)) for each in self._servers]
-        return resolver
 
     def _stored(self) -> dict[str, Route]:
         try:
@@ -195,6 +185,17 @@ def _hosts(resolver: Resolver, domain: str, seconds: float) -> tuple[str, ...]:
                 return (domain,)
         return ()
     return tuple(host for _, host in found if host != ".")[:HOSTS]  # "." is "none" (RFC 7505)
+
+
+def resolver_of(servers: Sequence[str]) -> Resolver:
+    """One that asks whom it shall ask. Raises DNSException when this machine names nobody, and ValueError."""
+    from dns.nameserver import Do53Nameserver  # noqa: PLC0415
+    from dns.resolver import Resolver  # noqa: PLC0415
+
+    resolver = Resolver(configure=not servers)
+    if servers:
+        resolver.nameservers = [Do53Nameserver(*place(each)) for each in servers]
+    return resolver
 
 
 def place(server: str) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from backupd.cli.output import SyncProgress, emit, table
 from backupd.cli.plain import printable
 from backupd.errors import UserError
 from backupd.keyring import Done, Listed, Made
+from backupd.kit import sheet
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Shares = Annotated[
@@ -183,7 +184,9 @@ def _write(made: Made, folder: Path) -> list[str]:
     for place, share in enumerate(made.shares, 1):
         file = folder / f"share-{place}-of-{number}.txt"
         private.create(file, f"{share}\n")
-        files.append(str(file))
+        page = file.with_suffix(".html")
+        private.create(page, sheet(share, place, number, made.secret.mark))
+        files += [str(file), str(page)]
     return files
 
 
