@@ -139,7 +139,10 @@ class Alerts:
         for each in answers:
             if not each.taken:
                 log.warning(
-                    "Channel %s did not take %r: %s", each.channel, message.subject, each.why
+                    "Channel %s did not take what is to be told (%s): %s",
+                    each.channel,
+                    message.matter,
+                    each.why,
                 )
         self._settle(message, taken)
         return taken

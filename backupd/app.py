@@ -24,6 +24,7 @@ from backupd.home import Home, home_of, homes
 from backupd.incidents import Incidents
 from backupd.index import write_account
 from backupd.jurisdictions import require_storages
+from backupd.marks import mark_of
 from backupd.model import Account
 from backupd.mx import Routes
 from backupd.opinions import Opinions
@@ -125,8 +126,13 @@ class App:
         return self.vigil.incidents
 
     def homes(self, patterns: Sequence[str] = ()) -> list[Home]:
-        """The accounts held here that match any pattern (all without one)."""
-        return [home for home in homes(self.config.state_dir) if matches(home.address, patterns)]
+        """The accounts held here that match any pattern, or have its mark (all without one)."""
+        return [
+            home
+            for home in homes(self.config.state_dir)
+            if matches(home.address, patterns)
+            or mark_of(home.folder.parent.name, home.address) in patterns
+        ]
 
     def home(self, address: str | None) -> Home:
         """The one account meant. Raises UserError unless exactly one is."""

@@ -24,6 +24,7 @@ from backupd.errors import BackupdError
 from backupd.home import Home
 from backupd.incidents import Incidents
 from backupd.keeping import overdue
+from backupd.marks import mark_of, word
 from backupd.notices import Failure
 from backupd.ports import Finding
 from backupd.status import Freshness, freshness
@@ -125,8 +126,9 @@ class Bell:
             for step in (*steps, self._cycle, self._early) if batch else ():
                 try:
                     step(batch)
-                except Exception:  # an alert never breaks a backup, nor another alert
-                    log.exception("What happened could not be told.")
+                except Exception as error:  # an alert never breaks a backup, nor another alert
+                    log.error("What happened could not be told: %s", type(error).__name__)  # noqa: TRY400
+                    log.debug("", exc_info=True)  # its words may name people
 
     def _batch(self) -> tuple[list[Event], bool]:
         """The next event and those right behind it; and whether there is more to come."""
@@ -334,7 +336,9 @@ class Bell:
         try:
             return freshness(home, list(self._app.config.storage))
         except BackupdError as error:
-            log.warning("%s: %s", home.address, error)
+            mark = mark_of(home.folder.parent.name, home.address)
+            log.warning("account %s: cannot be looked at (%s)", mark, word(error.reason))
+            log.debug("account %s: %s", mark, error)
             return None
 
 

@@ -1,7 +1,7 @@
 """Figures for Prometheus, as a textfile or on a port of loopback.
 
 No address leaves this machine by them: an account is the first digits of the SHA-256 of
-`SOURCE/ADDRESS` (`backupd status --json` tells which is whose). Names, all of them gauges:
+`SOURCE/ADDRESS`, as in log lines (`backupd status MARK` says whose it is). Names, all of them gauges:
 
     backupd_info{version}                                   1
     backupd_protected_age_seconds{account,source,service}   age of what a vault holds completely
@@ -28,7 +28,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from hashlib import sha256
 from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
@@ -40,6 +39,7 @@ from backupd.app import App
 from backupd.cutoff import Case, State
 from backupd.errors import BackupdError
 from backupd.incidents import Incidents
+from backupd.marks import mark_of, word
 from backupd.status import AccountStatus, status_of
 
 log = logging.getLogger(__name__)
@@ -49,11 +49,6 @@ FRESH = 60.0
 """Seconds for which figures are handed out again before they are gathered anew."""
 EVERY = 60.0
 """Seconds between two writings of the textfile."""
-
-
-def mark_of(source: str, address: str) -> str:
-    """What an account is called where its address must not be."""
-    return sha256(f"{source}/{address}".encode()).hexdigest()[:12]
 
 
 class Figures(Collector):
@@ -91,7 +86,8 @@ def write(app: App) -> bool:
         write_to_textfile(str(path), registry_of(app))
         path.chmod(0o644)  # somebody else's collector reads it; it names nobody
     except (OSError, BackupdError) as error:
-        log.warning("The figures cannot be written to %s: %s", path, error)
+        why = error.strerror if isinstance(error, OSError) else word(error.reason)
+        log.warning("The figures cannot be written to %s: %s", path, why)
         return False
     return True
 
@@ -173,7 +169,9 @@ def _status(app: App, home: Any, cases: dict[str, Case]) -> AccountStatus | None
     try:
         return status_of(home, list(app.config.storage), cases)
     except BackupdError as error:
-        log.warning("%s", error)
+        mark = mark_of(home.folder.parent.name, home.address)
+        log.warning("account %s: no figures (%s)", mark, word(error.reason))
+        log.debug("account %s: %s", mark, error)
         return None
 
 

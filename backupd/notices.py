@@ -172,7 +172,11 @@ def of_evacuation_begun(scopes: Sequence[str], storages: Sequence[str], began: f
 
 
 def of_evacuation(
-    scopes: Sequence[str], lacking: Mapping[str, str], storages: Sequence[str], began: float, seconds: float
+    scopes: Sequence[str],
+    lacking: Mapping[str, str],
+    storages: Sequence[str],
+    began: float,
+    seconds: float,
 ) -> Message:
     """An evacuation has ended.
 
@@ -191,8 +195,12 @@ def of_evacuation(
     lines = [f"{scope}: {why}" for scope, why in sorted(lacking.items())[:NAMED]]
     if len(lacking) > NAMED:
         lines.append(f"… and {len(lacking) - NAMED} more")
-    story = "\n".join([f"It took {took}. What could be had is saved; these are not complete:", *lines])
-    return Message(matter, subject, _body(story, (), ["backupd status", "backupd evacuate"]), "failure")
+    story = "\n".join(
+        [f"It took {took}. What could be had is saved; these are not complete:", *lines]
+    )
+    return Message(
+        matter, subject, _body(story, (), ["backupd status", "backupd evacuate"]), "failure"
+    )
 
 
 # -- parts ------------------------------------------------------------------------------------

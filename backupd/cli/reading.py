@@ -19,7 +19,7 @@ from backupd.cli.plain import printable
 from backupd.doctor import examine
 from backupd.errors import UserError
 from backupd.home import Home
-from backupd.metrics import mark_of
+from backupd.marks import mark_of
 from backupd.ports import Finding
 from backupd.readiness import Readiness, answers, readiness, verdict
 from backupd.status import AccountStatus

@@ -31,8 +31,8 @@ from backupd.daemon.evacuation import evacuating
 from backupd.daemon.events import Bulletin
 from backupd.daemon.history import Ended, History
 from backupd.daemon.jobs import JOBS, ROUNDS
-from backupd.daemon.logs import mark_of
 from backupd.errors import BackupdError
+from backupd.marks import mark_of, word
 from backupd.model import Account
 from backupd.ports import Source
 
@@ -331,10 +331,11 @@ def _log(mark: str, verb: str, run: Ended, error: BackupdError | None) -> None:
     known = run.failures > 1
     log.log(
         logging.INFO if known else logging.WARNING,
-        "account %s: %s failed (%s), %d times in a row; `backupd status` says more",
+        "account %s: %s failed (%s), %d times in a row; `backupd status %s` says more",
         mark,
         verb,
-        run.reason,
+        word(run.reason),
         run.failures,
+        mark,
     )
     log.debug("account %s: %s", mark, error)

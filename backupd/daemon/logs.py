@@ -1,12 +1,12 @@
 """Log lines for a service: the journal's levels, and accounts by a mark instead of a name.
 
 At INFO and above no line holds an address or a message from a server: an account goes by the first
-digits of a hash. At DEBUG one line an account says whose mark it is, and failures are told in full.
+digits of a hash (`backupd.marks`). At DEBUG one line an account says whose mark it is, and failures
+are told in full.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sys
@@ -33,11 +33,6 @@ class JournalFormatter(logging.Formatter):
         """The line."""
         mark = next(mark for level, mark in PRIORITIES if record.levelno >= level)
         return "\n".join(f"<{mark}>{line}" for line in super().format(record).splitlines() or [""])
-
-
-def mark_of(source: str, address: str) -> str:
-    """Six digits that stand for an account in log lines, the same on every day and machine."""
-    return hashlib.blake2s(f"{source}/{address}".encode(), digest_size=3).hexdigest()
 
 
 def begin(*, debug: bool) -> None:

@@ -13,8 +13,8 @@ from backupd.app import Outcome
 from backupd.cutoff import Case
 from backupd.daemon.attention import Attended, Stopping
 from backupd.daemon.evacuation import evacuate, held, wanted
-from backupd.daemon.logs import mark_of
 from backupd.errors import BackupdError
+from backupd.marks import mark_of, word
 from backupd.keeping import FORGET, PRUNE, Rounds, due, forget_all, prune_all
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _retain(engine: Engine, verb: str, work: Callable[..., Rounds]) -> None:
 
 
 def _unlisted(engine: Engine, name: str, error: BackupdError) -> None:
-    log.warning("source %s: its accounts cannot be listed (%s)", name, error.reason)
+    log.warning("source %s: its accounts cannot be listed (%s)", name, word(error.reason))
     log.debug("source %s: %s", name, error)
     engine.history.discovered(name, error.reason)
     engine.bulletin.tell("source-failed", name, error=error)
@@ -114,7 +114,7 @@ def evacuations(engine: Engine) -> None:
             try:
                 result = evacuate(engine.app, names=[name], attention=attention)
             except BackupdError as error:
-                log.warning("source %s: not evacuated (%s)", name, error.reason)
+                log.warning("source %s: not evacuated (%s)", name, word(error.reason))
                 return
             total, lacking = len(result.run.outcomes), len(result.lacking)
             log.warning(

@@ -15,10 +15,11 @@ import pytest
 from backupd.daemon.attention import Attention, Stopping
 from backupd.daemon.events import Bulletin, Event
 from backupd.daemon.history import Ended, History
-from backupd.daemon.logs import JournalFormatter, mark_of
+from backupd.daemon.logs import JournalFormatter
 from backupd.daemon.notify import notify, reloading, watchdog_seconds
 from backupd.daemon.service import prepared
 from backupd.errors import ConfigError
+from backupd.marks import mark_of
 
 
 @pytest.mark.parametrize("abstract", [False, True])

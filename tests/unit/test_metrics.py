@@ -16,9 +16,10 @@ from servers.process import free_port
 from backupd import metrics
 from backupd.cutoff import Cause, Evidence
 from backupd.incidents import Incidents
+from backupd.marks import mark_of
 
 ALICE = "alice@contoso.example"
-MARK = metrics.mark_of("contoso", ALICE)
+MARK = mark_of("contoso", ALICE)
 
 
 def figures(text: str) -> dict[tuple[str, str], float]:
@@ -71,7 +72,7 @@ def test_no_address_is_in_them_and_what_is_unknown_is_left_out(state: Path) -> N
     text = path.read_text()
     assert "@" not in text
     assert "alice" not in text
-    bob = metrics.mark_of("contoso", "bob@contoso.example")
+    bob = mark_of("contoso", "bob@contoso.example")
     assert f'backupd_items_held{{account="{bob}"' in text
     assert f'backupd_protected_age_seconds{{account="{bob}"' not in text
     assert sorted(each.name for each in state.iterdir() if "prom" in each.name) == ["backupd.prom"]
@@ -105,4 +106,4 @@ def test_nothing_is_written_unless_asked_and_a_full_disk_breaks_nothing(
     (state / "file").write_text("")
     assert not metrics.write(an_app(state, metrics={"textfile": str(state / "file" / "f")}))
     assert "cannot be written" in caplog.text
-    assert metrics.mark_of("a", "b") != metrics.mark_of("a/b", "")
+    assert mark_of("a", "b") != mark_of("a/b", "")
