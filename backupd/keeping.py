@@ -81,7 +81,7 @@ def prune_all(
         vaults = [each for each in _begun(app, home) if each.repository.location not in done]
         done.update(each.repository.location for each in vaults)
         shared = any(each.shared for each in vaults)
-        held = why_held(app, home) or (_anybody_held(app) if shared else "")
+        held = why_held(app, home) or (anybody_held(app) if shared else "")
         return prune_account(home, vaults, held, due=every_vault, beat=check)
 
     return _round(app, PRUNE, one, patterns, check, noted=not patterns)
@@ -102,7 +102,7 @@ def why_held(app: App, home: Home) -> str:
     return ""
 
 
-def _anybody_held(app: App) -> str:
+def anybody_held(app: App) -> str:
     """One vault for all: nothing goes while anybody in it is frozen."""
     return next((why for home in app.homes() if (why := why_held(app, home))), "")
 

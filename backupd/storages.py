@@ -11,7 +11,6 @@ away at once, for a minute at first and up to a quarter of an hour after many fa
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from typing import Any, Protocol
 
 from backupd.errors import BackupdError, TransientError, VaultLocked, VaultUnreachable
 from backupd.locks import exclusive
+from backupd.private import put
 
 FIRST, LONGEST = 60.0, 900.0
 """Seconds for which a storage is left alone after one failure, and after many."""
@@ -132,7 +132,8 @@ class Storages:
             before = self.health(storage)
             after = change(before)
             if after != before:
-                self._write(storage, after)
+                text = json.dumps(asdict(after), indent=1, ensure_ascii=False)
+                put(self._path(storage), f"{text}\n")
         return after
 
     def reached(self, storage: str) -> None:
@@ -163,14 +164,6 @@ class Storages:
 
     def _path(self, storage: str) -> Path:
         return self._folder / f"{storage}.json"
-
-    def _write(self, storage: str, health: Health) -> None:
-        fresh = self._folder / f".{storage}.new"
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(health), indent=1, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path(storage))
 
 
 class _Gate:

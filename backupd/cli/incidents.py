@@ -98,7 +98,7 @@ def approve(
             hint="`backupd incidents` lists those that do. A removal that has grown has another id.",
             reason="no-removal",
         )
-    store.approve(found.source, found.address, run, _who())
+    store.approve(found.source, found.address, run, whoever_asks())
     told = f"The next sync of {found.address} may remove {_counts(found)}."
     case = store.frozen(found.source, found.address)
     if case and not for_deletions(case):
@@ -125,7 +125,7 @@ def release(
         )
     if not reason.strip():
         raise UserError("Why?", hint="Say it with --reason: it is kept.", reason="usage")
-    case = store.release(chosen, _who(), reason.strip(), time.time())
+    case = store.release(chosen, whoever_asks(), reason.strip(), time.time())
     told = f"{chosen} is released. It stays so until it has recovered and is refused again."
     emit({"released": _case(case)}, as_json, lambda out: out.print(printable(told)))
     return 0
@@ -144,7 +144,8 @@ def _store(context: typer.Context) -> Incidents:
     return found.app().incidents
 
 
-def _who() -> str:
+def whoever_asks() -> str:
+    """The user at the terminal, also behind sudo."""
     return os.environ.get("SUDO_USER") or getpass.getuser()
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from backupd.app import App
 from backupd.cli.context import Context
+from backupd.cli.incidents import whoever_asks
 from backupd.cli.output import emit, table
 from backupd.cli.plain import printable
-from backupd.errors import BackupdError
+from backupd.erasure import RECORD, Erasure, erase, of_person
+from backupd.errors import BackupdError, UserError, VaultUnreachable
 from backupd.forget import ForgetResult, PruneResult
+from backupd.home import Home
 from backupd.keeping import Rounds, forget_all, prune_all
 from backupd.retention import Choice
 
@@ -30,10 +35,25 @@ def forget(
     accounts: Accounts = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be forgotten.")] = False,
     approve: Annotated[bool, typer.Option("--approve-removals", help="Forget however many it is.")] = False,
+    account: Annotated[str, typer.Option("--account", metavar="ADDRESS", help="With --everything: whom.")] = "",
+    everything: Annotated[bool, typer.Option("--everything", help="Erase a person: every vault, the mirror, the catalog, ledgers.")] = False,
+    reason: Annotated[str, typer.Option("--reason", help="With --everything: why; it is written down.")] = "",
+    yes: Annotated[str, typer.Option("--yes-erase", metavar="ADDRESS", help="With --everything, for scripts: the address once more.")] = "",
     as_json: Json = False,
 ) -> int:  # fmt: skip
-    """Forget the snapshots that [retention] does not keep; `prune` then frees their space."""
+    """Forget the snapshots that [retention] does not keep; `prune` then frees their space.
+
+    With --everything one person is erased, for good: ask for it twice.
+    """
     given: Context = context.obj
+    if everything or account or yes or reason:
+        if not (everything and account and reason.strip()) or accounts or dry_run or approve:
+            raise UserError(
+                "Erasing a person takes --everything, --account ADDRESS and --reason TEXT, and nothing else.",
+                hint="To forget old snapshots only: `backupd forget [ACCOUNT…]`.",
+                reason="usage",
+            )
+        return _erase(given.app(), account, reason.strip(), yes, as_json)
     rounds = forget_all(given.app(), accounts or (), approved=approve, dry_run=dry_run)
     emit(_told(rounds, dry_run), as_json, lambda out: _show(out, rounds, dry_run))
     return rounds.exit_code
@@ -118,3 +138,51 @@ def _show_error(out: Console, where: str, error: BackupdError) -> None:
     out.print(printable(f"error: {where}: {error}"))
     if error.hint:
         out.print(printable(f"hint: {error.hint}"))
+
+
+# -- erasing a person -------------------------------------------------------------------------
+
+
+def _erase(app: App, address: str, reason: str, yes: str, as_json: bool) -> int:
+    homes = of_person(app, address)
+    _confirm(homes, yes or _typed(app, homes, as_json))
+    done = [erase(app, home, whoever_asks(), reason) for home in homes]
+    code = VaultUnreachable.exit_code if any(each.storages for each in done) else 0
+    emit({"erased": done, "exit_code": code}, as_json, lambda out: _show_erased(out, app, done))
+    return code
+
+
+def _typed(app: App, homes: list[Home], as_json: bool) -> str:
+    """What a person types who has read what will be gone."""
+    if as_json or not sys.stdin.isatty():
+        raise UserError(
+            f"Nothing was erased: nobody is there to confirm it for {homes[0].address}.",
+            hint="At a terminal you are asked to type the address; a script adds --yes-erase ADDRESS.",
+            reason="not-confirmed",
+        )
+    for home in homes:
+        storages = ", ".join(vault.storage for vault in app.vaults(home))
+        sys.stderr.write(
+            printable(f"{home.address} ({home.folder.parent.name}): every snapshot in {storages}, the mirror, "
+            "the catalog and the ledgers of restores will be gone. Nobody can bring them back.\n")
+        )  # fmt: skip
+    return str(typer.prompt("Type the address to erase it", default="", show_default=False, err=True))  # fmt: skip
+
+
+def _confirm(homes: list[Home], typed: str) -> None:
+    if typed.strip().lower() != homes[0].address:
+        raise UserError(
+            f"Nothing was erased: {typed!r} is not {homes[0].address}.",
+            hint="The address must be typed as a whole.",
+            reason="not-confirmed",
+        )
+
+
+def _show_erased(out: Console, app: App, done: list[Erasure]) -> None:
+    for each in done:
+        out.print(printable(f"{each.account} ({each.source}): erased: {', '.join(each.removed) or 'nothing'}"))  # fmt: skip
+        for left in each.left:
+            out.print(printable(f"NOT removed: {left.what}: {left.why}"))
+        if each.storages:
+            out.print(f"Run the same command again once that is repaired: {', '.join(each.storages)} is still to be done.")  # fmt: skip
+    out.print(f"Written down in {app.config.state_dir / RECORD}. Signed reports of before name the address and hold no content.")  # fmt: skip
