@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from aiolimiter import AsyncLimiter
 
 from backupd.errors import Throttled
+from backupd.meters import Meter
 
 MAILBOX_SEATS = 4
 """Requests in flight per app and mailbox; a fifth is answered 429 MailboxConcurrency."""
@@ -84,10 +85,20 @@ LOOPBACK = Pace(mailbox=None, drives=None, first_wait=0.02, longest_wait=0.5)
 class Lane:
     """One scope: `seats` requests in flight, a rate in units, and a fence that stops all of them."""
 
-    __slots__ = ("_bucket", "_open_at", "_rate", "_seats", "_slow_until", "_whole", "seats")
+    __slots__ = (
+        "_bucket",
+        "_meter",
+        "_open_at",
+        "_rate",
+        "_seats",
+        "_slow_until",
+        "_whole",
+        "seats",
+    )
 
-    def __init__(self, seats: int, rate: Rate | None = None) -> None:
+    def __init__(self, seats: int, rate: Rate | None = None, meter: Meter | None = None) -> None:
         self.seats = seats
+        self._meter = meter or Meter()
         self._seats = asyncio.Semaphore(seats)
         self._whole = asyncio.Lock()
         self._rate = rate
@@ -127,7 +138,11 @@ class Lane:
 
     def close_for(self, seconds: float) -> None:
         """Nobody in this scope may ask for `seconds`: what a Retry-After means."""
-        self._open_at = max(self._open_at, time.monotonic() + seconds)
+        now = time.monotonic()
+        longer = now + seconds - max(self._open_at, now)
+        if longer > 0:
+            self._open_at = now + seconds
+            self._meter.pause(longer)
 
     def observe(self, remaining: float, reset: float) -> None:
         """Spread what is left of a quota over its `reset` seconds; then the usual rate again."""
@@ -191,16 +206,17 @@ class RetryBudget:
 class Lanes:
     """Every lane of one tenant, and its retry budget."""
 
-    def __init__(self, pace: Pace = UNHURRIED) -> None:
+    def __init__(self, pace: Pace = UNHURRIED, meter: Meter | None = None) -> None:
         self.pace = pace
+        self.meter = meter or Meter()
         self.budget = RetryBudget()
-        self.directory = Lane(DIRECTORY_SEATS)
-        self.drives = Lane(DRIVE_SEATS, pace.drives)
+        self.directory = Lane(DIRECTORY_SEATS, meter=self.meter)
+        self.drives = Lane(DRIVE_SEATS, pace.drives, self.meter)
         self._mailboxes: dict[str, Lane] = {}
 
     def mailbox(self, account: str) -> Lane:
         """The lane of one mailbox: mail, calendar and contacts share it."""
         lane = self._mailboxes.get(account)
         if lane is None:
-            lane = self._mailboxes[account] = Lane(MAILBOX_SEATS, self.pace.mailbox)
+            lane = self._mailboxes[account] = Lane(MAILBOX_SEATS, self.pace.mailbox, self.meter)
         return lane

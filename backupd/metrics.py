@@ -1,7 +1,7 @@
 """Figures for Prometheus, as a textfile or on a port of loopback.
 
 No address leaves this machine by them: an account is the first digits of the SHA-256 of
-`SOURCE/ADDRESS`, as in log lines (`backupd status MARK` says whose it is). Names, all of them gauges:
+`SOURCE/ADDRESS`, as in log lines (`backupd status MARK` says whose it is). Names, gauges but for those that end in `_total`:
 
     backupd_info{version}                                   1
     backupd_protected_age_seconds{account,source,service}   age of what a vault holds completely
@@ -11,11 +11,15 @@ No address leaves this machine by them: an account is the first digits of the SH
     backupd_snapshot_current{account,source,storage}        1 when it lacks nothing that the mirror has
     backupd_items_held{account,source,service}, backupd_bytes_held{account,source}
     backupd_items_waiting{account,source}                   could not be had yet: the retry ledger
+    backupd_retry_ledger_items{account,source,reason}       the same by why
     backupd_items_vanished{account,source}                  gone at the source, kept here
     backupd_case_state{source,account}                      0 healthy, 1 recovered, 2 degraded, 3 suspected, 4 confirmed
     backupd_frozen{source,account}                          1 when nothing of it is removed; account "" is a whole source
     backupd_run_success{account,source,verb}, backupd_run_failures_in_a_row{…}, backupd_run_timestamp_seconds{…}
     backupd_disk_free_bytes
+    backupd_requests_total{source,outcome}                  attempts of this process: ok, connection, throttled, transient, …
+    backupd_retries_total{source}                           those that were not the first
+    backupd_throttled_seconds_total{source}                 pauses that the provider asked for
 
 What is not known is left out: a service that was never saved has no age.
 """
@@ -27,11 +31,12 @@ import logging
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from backupd import __version__
@@ -40,6 +45,7 @@ from backupd.cutoff import Case, State
 from backupd.errors import BackupdError
 from backupd.incidents import Incidents
 from backupd.marks import mark_of, word
+from backupd.meters import readings
 from backupd.status import AccountStatus, status_of
 
 log = logging.getLogger(__name__)
@@ -57,10 +63,10 @@ class Figures(Collector):
     def __init__(self, app: App) -> None:
         self._app = app
         self._lock = threading.Lock()
-        self._kept: list[GaugeMetricFamily] = []
+        self._kept: list[Metric] = []
         self._until = float("-inf")
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> Iterable[Metric]:
         """The figures now, or as they were a moment ago."""
         with self._lock:
             if time.monotonic() >= self._until:
@@ -148,7 +154,7 @@ class Exporter:
 # -- gathering --------------------------------------------------------------------------------
 
 
-def _gathered(app: App) -> Iterator[GaugeMetricFamily]:
+def _gathered(app: App) -> Iterator[Metric]:
     cases = {case.scope: case for case in Incidents(app.config.state_dir).cases()}
     found = [each for home in app.homes() if (each := _status(app, home, cases))]
     info = GaugeMetricFamily("backupd_info", "The version that runs.", labels=["version"])
@@ -157,7 +163,9 @@ def _gathered(app: App) -> Iterator[GaugeMetricFamily]:
     yield from _ages(found)
     yield from _copies(found)
     yield from _amounts(found)
+    yield from _ledgers(found)
     yield from _states(cases.values())
+    yield from _requests()
     yield from _runs(app)
     free = GaugeMetricFamily("backupd_disk_free_bytes", "Free on the disk of the mirrors.")
     if app.config.state_dir.exists():
@@ -221,6 +229,31 @@ def _amounts(found: Iterable[AccountStatus]) -> Iterator[GaugeMetricFamily]:
         for service, count in each.items.items():
             items.add_metric([*_who(each), service], count)
     yield from (items, size, waiting, vanished)
+
+
+def _ledgers(found: Iterable[AccountStatus]) -> Iterator[GaugeMetricFamily]:
+    """Why items could not be had yet."""
+    ledger = GaugeMetricFamily("backupd_retry_ledger_items", "Items that wait, by why.", labels=["account", "source", "reason"])  # fmt: skip
+    for each in found:
+        reasons: Counter[str] = Counter()
+        for trouble in each.waiting:
+            reasons[word(trouble.reason)] += trouble.items
+        for reason, items in sorted(reasons.items()):
+            ledger.add_metric([*_who(each), reason], items)
+    yield ledger
+
+
+def _requests() -> Iterator[CounterMetricFamily]:
+    """What this process has asked of its sources."""
+    requests = CounterMetricFamily("backupd_requests_total", "Attempts by what came of them.", labels=["source", "outcome"])  # fmt: skip
+    retries = CounterMetricFamily("backupd_retries_total", "Attempts after the first.", labels=["source"])  # fmt: skip
+    throttled = CounterMetricFamily("backupd_throttled_seconds_total", "Pauses that the provider asked for.", labels=["source"])  # fmt: skip
+    for source, reading in readings().items():
+        for outcome, count in sorted(reading.requests.items()):
+            requests.add_metric([source, outcome], count)
+        retries.add_metric([source], reading.retries)
+        throttled.add_metric([source], reading.throttled)
+    yield from (requests, retries, throttled)
 
 
 def _states(cases: Iterable[Case]) -> Iterator[GaugeMetricFamily]:

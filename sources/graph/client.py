@@ -35,6 +35,7 @@ from yarl import URL
 from backupd import __version__
 from backupd.errors import TransientError
 from backupd.limits import LOOPBACK, PATIENCE, UNHURRIED, Lane, Lanes, Pace
+from backupd.meters import CONNECTION, DONE, meter_of
 from sources.graph.again import Again
 from sources.graph.answers import (
     OK,
@@ -113,7 +114,7 @@ class Client:
     ) -> None:
         self.base = section.graph_url
         self.host = _origin(section.graph_url)
-        self.lanes = Lanes(pace or pace_for(section.graph_url))
+        self.lanes = Lanes(pace or pace_for(section.graph_url), meter_of(section.name))
         self._run = str(uuid.uuid4())[:24]  # a GUID whose last group counts our requests
         self._numbers = itertools.count(1)
         self.endpoint = Endpoint(section, lambda: self.session, self.lanes.pace)
@@ -285,6 +286,7 @@ class Client:
         ):
             with attempt:
                 await again.prepare()
+                self.lanes.meter.retry()
                 return await self._turn(call, once)
         raise AssertionError("unreachable")  # the last attempt returns or raises
 
@@ -292,11 +294,18 @@ class Client:
         lane = call.lane
         await (lane.enter_whole(call.units) if call.whole else lane.enter(call.units))
         try:
-            return await once()
+            answer = await once()
+        except Broken:
+            self.lanes.meter.count(CONNECTION)
+            raise
         except Refused as refused:
+            self.lanes.meter.count(refused.kind.value)
             if refused.refusal.pause is not None:
                 lane.close_for(refused.refusal.pause)
             raise
+        else:
+            self.lanes.meter.count(DONE)
+            return answer
         finally:
             (lane.leave_whole if call.whole else lane.leave)()
 

@@ -10,10 +10,12 @@ from typing import TypeVar
 
 import stamina
 
+from backupd.cutoff import cause_of
 from backupd.errors import AuthError, TransientError
 from backupd.imap.connect import Login
 from backupd.imap.session import Selected, Session, open_session
 from backupd.imap.wire import Answer, Dropped
+from backupd.meters import CONNECTION, DONE, Meter
 
 T = TypeVar("T")
 
@@ -37,10 +39,12 @@ class Lane:
 
     Args:
         renew: gets a new secret after a refusal; whether there is one.
+        meter: counts what is asked.
     """
 
-    def __init__(self, login: Login, renew: Callable[[], bool]) -> None:
+    def __init__(self, login: Login, renew: Callable[[], bool], meter: Meter | None = None) -> None:
         self.login, self._renew = login, renew
+        self._meter = meter or Meter()
         self._session: Session | None = None
         self._raw = b""
         self._opened: Selected | None = None
@@ -94,11 +98,16 @@ class Lane:
             Dropped, attempts=TRIES, timeout=60.0, wait_initial=0.1, wait_max=5.0
         ):
             with attempt:
+                if attempt.num > 1:
+                    self._meter.retry()
                 try:
-                    return work(self._ready(raw, validity))
+                    done = work(self._ready(raw, validity))
                 except Dropped:
+                    self._meter.count(CONNECTION)
                     self.close()
                     raise
+                self._meter.count(DONE)
+                return done
         raise AssertionError  # the loop ends by itself
 
     def _ready(self, raw: bytes, validity: int) -> Session:
@@ -115,13 +124,27 @@ class Lane:
             TransientError, attempts=TRIES, timeout=90.0, wait_initial=0.2, wait_max=10.0
         ):
             with attempt:
+                if attempt.num > 1:
+                    self._meter.retry()
                 try:
-                    return open_session(self.login)
+                    return self._open()
                 except AuthError:
                     if not self._renew():
                         raise
-                    return open_session(self.login)
+                    return self._open()
         raise AssertionError  # the loop ends by itself
+
+    def _open(self) -> Session:
+        outcome = CONNECTION
+        try:
+            session = open_session(self.login)
+            outcome = DONE
+        except AuthError as error:
+            outcome = cause_of(error).value
+            raise
+        finally:
+            self._meter.count(outcome)
+        return session
 
 
 class Lanes:

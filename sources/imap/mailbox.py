@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backupd.config import AccountFilter
 from backupd.imap.connect import Login
+from backupd.meters import meter_of
 from backupd.model import Account, AccountKind, Service
 from sources.imap.lanes import Lane, Lanes
 
@@ -76,7 +77,7 @@ class Mailboxes:
         def renew() -> bool:
             return tokens is not None and bool(used[0]) and tokens.token(used[0]) != used[0]
 
-        return Lane(_login(section, mailbox, secret), renew)
+        return Lane(_login(section, mailbox, secret), renew, meter_of(section.name))
 
 
 def _login(section: Imap, mailbox: ImapMailbox, secret: object) -> Login:

@@ -99,12 +99,19 @@ class TestTransientFaults:
         tenant.log.clear()
         tenant.faults.add(Fault("throttle", route="*/$value", times=1, skip=8, retry_after=1))
 
+        meter = desk.source._client.lanes.meter
+        before = meter.read()
         results = desk.fetch(amelia, where, items)
 
         (refused,) = [r for r in tenant.log if r.status == 429]
         in_the_pause = [r for r in tenant.log if refused.end + 0.05 < r.start < refused.end + 0.95]
         assert in_the_pause == []
         assert all(isinstance(r, Fetched) for r in results)
+        told = meter.read()
+        assert told.requests["throttled"] == before.requests.get("throttled", 0) + 1
+        assert told.requests["ok"] >= before.requests["ok"] + 20
+        assert told.retries > before.retries
+        assert 0.9 < told.throttled - before.throttled <= 1.0
 
     def test_a_storm_does_not_multiply_requests(self, tenant: SimulatedTenant, desk: Desk) -> None:
         folder_of_letters(tenant, 80)

@@ -10,6 +10,7 @@ from servers.dovecot import Dovecot, dovecot
 
 from backupd.config import Imap
 from backupd.cutoff import Cause
+from backupd.meters import meter_of
 from backupd.ports import Probing
 from sources.imap.source import ImapSource
 
@@ -45,13 +46,16 @@ def test_a_mailbox_that_opens_is_a_good_answer(server: Dovecot, tmp_path: Path) 
     made = source(server, tmp_path)
     assert isinstance(made, Probing)
     assert not list(made.warnings([]))
+    before = meter_of("legacy").read().requests.get("ok", 0)
     assert causes(made) == ([Cause.NONE], [Cause.NONE])
+    assert meter_of("legacy").read().requests["ok"] > before
 
 
 def test_a_refused_login_is_about_the_mailbox_and_not_the_server(
     server: Dovecot, tmp_path: Path
 ) -> None:
     assert causes(source(server, tmp_path, "wrong")) == ([Cause.NONE], [Cause.CREDENTIAL])
+    assert meter_of("legacy").read().requests["credential"] >= 1
 
 
 def test_a_server_that_is_away_accuses_nobody(server: Dovecot, tmp_path: Path) -> None:

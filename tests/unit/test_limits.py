@@ -9,6 +9,7 @@ import pytest
 
 from backupd.errors import Throttled
 from backupd.limits import Lane, Lanes, Pace, Rate, RetryBudget
+from backupd.meters import Meter
 
 
 def test_a_lane_has_so_many_seats_and_no_more() -> None:
@@ -168,3 +169,15 @@ def test_a_mailbox_has_one_lane() -> None:
 
     assert lanes.mailbox("a") is lanes.mailbox("a")
     assert lanes.mailbox("a") is not lanes.mailbox("b")
+
+
+def test_pauses_at_the_same_time_count_once() -> None:
+    async def closed() -> float:
+        meter = Meter()
+        lane = Lane(seats=1, meter=meter)
+        lane.close_for(10)
+        lane.close_for(4)
+        lane.close_for(12)
+        return meter.read().throttled
+
+    assert asyncio.run(closed()) == pytest.approx(12, abs=0.1)

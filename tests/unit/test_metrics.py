@@ -14,9 +14,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from servers.process import free_port
 
 from backupd import metrics
+from backupd.catalog.rows import RetryRow
 from backupd.cutoff import Cause, Evidence
+from backupd.home import home_of
 from backupd.incidents import Incidents
 from backupd.marks import mark_of
+from backupd.meters import meter_of
 
 ALICE = "alice@contoso.example"
 MARK = mark_of("contoso", ALICE)
@@ -107,3 +110,33 @@ def test_nothing_is_written_unless_asked_and_a_full_disk_breaks_nothing(
     assert not metrics.write(an_app(state, metrics={"textfile": str(state / "file" / "f")}))
     assert "cannot be written" in caplog.text
     assert mark_of("a", "b") != mark_of("a/b", "")
+
+
+def test_requests_retries_and_pauses_are_counted_by_source(state: Path) -> None:
+    meter = meter_of("a-source-of-this-test")
+    for outcome in ("ok", "ok", "throttled"):
+        meter.count(outcome)
+    meter.retry()
+    meter.pause(2.5)
+    path = state / "backupd.prom"
+    assert metrics.write(an_app(state, metrics={"textfile": str(path)}))
+    said = path.read_text()
+    source = 'source="a-source-of-this-test"'
+    assert f'backupd_requests_total{{outcome="ok",{source}}} 2.0' in said
+    assert f'backupd_requests_total{{outcome="throttled",{source}}} 1.0' in said
+    assert f"backupd_retries_total{{{source}}} 1.0" in said
+    assert f"backupd_throttled_seconds_total{{{source}}} 2.5" in said
+
+
+def test_the_retry_ledger_is_told_by_why_and_a_server_s_words_are_no_label(state: Path) -> None:
+    with home_of(state, "contoso", ALICE).writing() as catalog, catalog.transaction() as session:
+        for number, reason in enumerate(("evil\nbackupd_info 0", "alice@contoso.example")):
+            row = catalog.retries()[0].model_dump() | {"id": None, "reason": reason, "source_id": f"x{number}"}  # fmt: skip
+            session.add(RetryRow(**row))
+    path = state / "backupd.prom"
+    assert metrics.write(an_app(state, metrics={"textfile": str(path)}))
+    lines = [line for line in path.read_text().splitlines() if line.startswith("backupd_retry_ledger_items")]  # fmt: skip
+    assert sorted(line.rpartition("reason=")[2] for line in lines) == [
+        '"unnamed",source="contoso"} 2.0',
+        '"unreadable",source="contoso"} 2.0',
+    ]
