@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from backupd.errors import IntegrityError, UserError
+from backupd.index import OWN
 from backupd.model import Service
 from backupd.names import parse_time
 from backupd.ports import Parcel, Reader, Shelf
@@ -24,8 +25,8 @@ from backupd.tree import INDEX_ROOT
 FORMATS = (1,)
 """The mirror formats this version reads."""
 
-OWN = {"files", "key", "id", "file", "sha256", "size", "source", "note"}
-"""Words of an index line that are not about the item itself."""
+NOT_ABOUT = OWN | {"files"}
+"""Words of an index line that are not about the item itself, those of early versions too."""
 
 AGES = {Service.MAIL: "received", Service.FILES: "modified"}
 """Which fact of an item says how old it is."""
@@ -153,7 +154,7 @@ class Contents:
             inner=self._inner(shelf, path) if shelf.service is Service.FILES else (),
             size=line["size"],
             sha256=line["sha256"],
-            about={word: value for word, value in line.items() if word not in OWN},
+            about={word: value for word, value in line.items() if word not in NOT_ABOUT},
         )
 
     def expected(self, shelf: Shelf) -> Iterator[str]:

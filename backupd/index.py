@@ -40,6 +40,9 @@ all of it into another provider.
 """
 
 
+OWN = frozenset({"key", "id", "file", "sha256", "size", "source", "note"})
+"""Words of an index line that are not about the item itself."""
+
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -81,6 +84,8 @@ def item_line(item: Described) -> str:
 
 def write_account(catalog: Catalog, mirror: Mirror, account: Account) -> None:
     """Write `account.json` and `README.txt` for what the mirror holds now."""
+    held = catalog.collections(gone=True)
+    paths = {row.id: row.path for row in held}
     described = {
         "format": FORMAT,
         "account": {
@@ -90,7 +95,7 @@ def write_account(catalog: Catalog, mirror: Mirror, account: Account) -> None:
             "kind": account.kind,
             "source": account.source,
         },
-        "collections": [collection_entry(catalog, row) for row in catalog.collections(gone=True)],
+        "collections": [collection_entry(catalog, row) for row in held],
         "gaps": [
             {
                 "service": gap.service,
@@ -98,6 +103,8 @@ def write_account(catalog: Catalog, mirror: Mirror, account: Account) -> None:
                 "name": gap.name,
                 "why": gap.why,
                 "id": gap.source_id,
+                "collection": paths.get(gap.collection),
+                "owner": gap.owner,
             }
             for gap in catalog.gaps()
         ],

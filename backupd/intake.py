@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from backupd.adoption import Adoption
 from backupd.catalog import Catalog, loads
-from backupd.catalog.rows import MISSING, FolderRow, id_of
+from backupd.catalog.rows import MISSING, UNTOLD, FolderRow, id_of
 from backupd.errors import ItemGone
 from backupd.index import render_dirty
 from backupd.mirror import Mirror
@@ -94,6 +94,8 @@ class Intake:
         for item in items:
             held = known.get(item.id) or elsewhere.get(keys.get(item.id, item.id))
             held = held or adopted.get(item.id)
+            if held and held.version == UNTOLD:
+                held.version = self._source.version(row.service, loads(held.facts))
             merged = replace(item, facts={**loads(held.facts), **item.facts}) if held else item
             key = held.key if held else keys.get(item.id, item.id)
             version = self._source.version(row.service, merged.facts)

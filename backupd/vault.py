@@ -268,12 +268,16 @@ def _tried(vault: Vault, work: Callable[[Vault], T]) -> T:
 
 def accounts_in(repository: Repository) -> list[str]:
     """The addresses of every account that a repository has snapshots of."""
+    return sorted({address for _, address in owners_in(repository)})
+
+
+def owners_in(repository: Repository) -> list[tuple[str, str]]:
+    """Source and address of every account that a repository has snapshots of."""
     found = set()
     for message in repository.run(["snapshots", "--tag", TAG, "--no-lock"]):
-        for tag in message.get("tags") or ():
-            word, colon, address = str(tag).partition(":")
-            if word == "account" and colon:
-                found.add(address.replace("%2C", ","))
+        told = dict(str(tag).split(":", 1) for tag in message.get("tags") or () if ":" in str(tag))
+        if told.get("account"):
+            found.add((told.get("source", ""), told["account"].replace("%2C", ",")))
     return sorted(found)
 
 

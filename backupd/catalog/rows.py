@@ -17,6 +17,9 @@ HELD, MISSING, GONE, LEAVING = 0, 1, 2, 3
 """An item's state: in the mirror; no longer listed; confirmed gone, to be removed if the guard
 agrees; being removed. The file is in the mirror in all four."""
 
+UNTOLD = "?"
+"""An item's version that its source has yet to work out, from the facts that are held."""
+
 
 class Meta(SQLModel, table=True):
     """Single values: revision, times of the last sync of each service, the account itself."""
@@ -72,7 +75,7 @@ class ItemRow(SQLModel, table=True):
     Attributes:
         scope: 0, or for files the drive's row: the space in which `key` is unique.
         name: its path below its folder's path (mail: `<month>/<file>`).
-        version: what identifies its content at the source; "" asks for it to be fetched again.
+        version: what identifies its content at the source; "" asks for it to be fetched again, `UNTOLD` for being worked out.
         facts: what the source said, in its own words; `about` the same in shared words.
         round: the last full listing of its collection that mentioned it.
     """

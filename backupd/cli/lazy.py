@@ -25,6 +25,7 @@ class Known:
 COMMANDS = (
     Known("status", "reading", "If cut off now: what would be lost, and what to type next."),
     Known("restore", "restoring", "Put an account into another place, and prove it arrived."),
+    Known("recover", "recover", "This machine is new: rebuild everything from vaults alone."),
     Known("evacuate", "running", "Get out what can still be got out, urgent things first."),
     Known("incidents", "incidents", "Which accounts may be cut off, and on what evidence."),
     Known("init", "setup", "Write a configuration, or begin a new vault."),
