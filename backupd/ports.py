@@ -198,6 +198,27 @@ class Probing(Protocol):
         ...
 
 
+@runtime_checkable
+class Expecting(Protocol):
+    """A source that asks for the changes of many collections at once, when it knows which will be wanted."""
+
+    def expect(self, account: Account, wanted: Sequence[tuple[Collection, str]]) -> None:
+        """`pages` will be called for these collections with these cursors. A hint: what is in the way shows there.
+
+        Raises no BackupdError.
+        """
+        ...
+
+
+@runtime_checkable
+class Listening(Protocol):
+    """A source that hears of changes as they happen."""
+
+    def wait(self, account: Account, seconds: float) -> bool:
+        """Until something changes, at most so long; whether it did. A hint: a sync finds out what. Raises as `pages` does."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Shelf:
     """A collection as a snapshot describes it, on its way into a target.

@@ -10,7 +10,6 @@ from backupd.catalog import Catalog
 from backupd.catalog.rows import JournalRow
 from backupd.index import render_dirty
 from backupd.mirror import Mirror
-from backupd.model import Service
 from backupd.removal import finish_removals
 
 
@@ -23,7 +22,7 @@ def recover(catalog: Catalog, mirror: Mirror) -> None:
     if rows:
         with catalog.transaction():
             catalog.clear_journal()
-    for service in Service:
+    for service in catalog.leaving():
         finish_removals(catalog, mirror, service)
     render_dirty(catalog, mirror)
 

@@ -40,6 +40,8 @@ def settle(
 
     Raises GuardTripped with everything still in place.
     """
+    if not catalog.unsettled(service):
+        return 0
     _confirm(source, account, service, catalog)
     gone = catalog.count(service, GONE)
     if gone and not _may_go(account, service, catalog, guard, gone):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from backupd.catalog import Catalog, loads
-from backupd.catalog.rows import FolderRow, id_of
+from backupd.catalog.rows import FolderRow, GapRow, id_of
 from backupd.cutoff import GRAVE, cause_of
 from backupd.errors import BackupdError, UserError
 from backupd.guard import Guard
@@ -22,7 +22,7 @@ from backupd.intake import Intake
 from backupd.mirror import Mirror
 from backupd.model import Account, Collection, Gap, Service
 from backupd.placing import Tally, gap_of_service
-from backupd.ports import Source
+from backupd.ports import Expecting, Source
 from backupd.recovery import recover
 from backupd.removal import settle
 from backupd.tree import Tree
@@ -77,6 +77,7 @@ def sync_account(
             except BackupdError as error:
                 result.errors[service] = error
                 sync.heed(error)
+        sync.close()
         result.waiting = len(catalog.retries())
         result.revision = catalog.revision
     result.seconds = time.monotonic() - began
@@ -241,6 +242,14 @@ class _ServiceSync:
         self._mirror = mirror
         self._guard = guard
         self._progress = progress or (lambda *_: None)
+        self._due = catalog.due_collections(int(time.time()))
+        self._synced: dict[Service, int] = {}
+
+    def close(self) -> None:
+        """Note when each service was last synced well: one transaction, which waits for the disk, for all."""
+        with self._catalog.transaction():
+            for service, when in self._synced.items():
+                self._catalog.put(f"synced:{service}", str(when))
 
     def heed(self, error: BackupdError) -> None:
         """One service is refused to us: what vanishes from the others in this run stays."""
@@ -250,53 +259,66 @@ class _ServiceSync:
     def run(self, service: Service, tally: Tally) -> None:
         """Every collection, then what left; and note the time when all of it went well."""
         intake = Intake(self._source, self._account, self._catalog, self._mirror, tally)
-        due = self._catalog.due_collections(int(time.time()))
-        for collection, row in self._collections(service):
+        found = self._collections(service)
+        if isinstance(self._source, Expecting):
+            known = [(each, row.cursor) for each, row in found if row.cursor]
+            self._source.expect(self._account, known)
+        for collection, row in found:
             self._progress(self._account, service, collection.name, tally)
             intake.run(collection, row)
-            if row.id in due:
+            if row.id in self._due:
                 intake.retry(collection, row)
-            self._compare_counts(intake, collection, row)
             self._progress(self._account, service, collection.name, tally)
+        counted = [(each, row) for each, row in found if each.count is not None and not row.gone]
+        held = self._catalog.held_counts(service) if counted else {}
+        for collection, row in counted:
+            self._compare_counts(intake, collection, row, held.get(id_of(row), 0))
         source, account = self._source, self._account
         tally.removed = settle(source, account, service, self._catalog, self._mirror, self._guard)
-        with self._catalog.transaction():
-            self._catalog.put(f"synced:{service}", str(int(time.time())))
+        self._synced[service] = int(time.time())
 
     def _collections(self, service: Service) -> list[tuple[Collection, FolderRow]]:
         """The collections that exist now; those that no longer do are marked, and what they held."""
         listed = self._source.collections(self._account, service)
-        tree = Tree(self._catalog, self._mirror)
-        found = [(each, tree.collection(each)) for each in listed if isinstance(each, Collection)]
-        alive = {each.id for each, _ in found}
-        with self._catalog.transaction() as session:
-            for row in self._catalog.collections(service):
-                if row.source_id not in alive:
+        seen = [each for each in listed if isinstance(each, Collection)]
+        rows = Tree(self._catalog, self._mirror).collections(service, seen)
+        alive = {each.id for each in seen}
+        left = [row for row in self._catalog.collections(service) if row.source_id not in alive]
+        gaps = [gap_of_service(service, gap) for gap in listed if isinstance(gap, Gap)]
+        before = self._catalog.service_gaps(service)
+        if left or sorted(map(_shown, gaps)) != sorted(map(_shown, before)):
+            with self._catalog.transaction() as session:
+                for row in left:
                     row.gone = True
                     session.add(row)
                     self._catalog.miss_all(id_of(row))
-            self._catalog.drop_service_gaps(service)
-            session.add_all(gap_of_service(service, gap) for gap in listed if isinstance(gap, Gap))
-        return found
+                self._catalog.drop_service_gaps(service)
+                session.add_all(gaps)
+        return list(zip(seen, rows, strict=True))
 
-    def _compare_counts(self, intake: Intake, collection: Collection, row: FolderRow) -> None:
+    def _compare_counts(
+        self, intake: Intake, collection: Collection, row: FolderRow, held: int
+    ) -> None:
         """Delta streams are known to omit items: where counts differ, list everything again.
 
         The counts were taken before the changes, so mail that arrives meanwhile makes us hold
         more: that is looked into only when it lasts. A difference that a full listing has
         confirmed (the source counts what it does not list) is remembered and left alone.
         """
-        if collection.count is None or row.gone:
-            return
-        drift = self._catalog.held(id_of(row)) - collection.count
+        told = collection.count or 0
+        drift = held - told
         if drift in {0, row.drift}:
             suspect, confirmed = False, drift
         elif drift < 0 or row.suspect:
             intake.run(collection, row, relist=True)
-            suspect, confirmed = False, self._catalog.held(id_of(row)) - collection.count
+            suspect, confirmed = False, self._catalog.held(id_of(row)) - told
         else:
             suspect, confirmed = True, row.drift
         if (row.suspect, row.drift) != (suspect, confirmed):
             with self._catalog.transaction() as session:
                 row.suspect, row.drift = suspect, confirmed
                 session.merge(row)
+
+
+def _shown(gap: GapRow) -> tuple[str, str, str, str]:
+    return gap.source_id, gap.kind, gap.name, gap.why

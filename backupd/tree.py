@@ -31,11 +31,20 @@ class Tree:
     def __init__(self, catalog: Catalog, mirror: Mirror) -> None:
         self._catalog = catalog
         self._mirror = mirror
+        self._known: dict[str, FolderRow] | None = None
+
+    def collections(self, service: Service, seen: Sequence[Collection]) -> list[FolderRow]:
+        """The rows of the collections of a service, parents first; one statement while nothing has changed."""
+        self._known = {row.source_id: row for row in self._catalog.collections(service, gone=True)}
+        try:
+            return [self.collection(each) for each in seen]
+        finally:
+            self._known = None
 
     def collection(self, seen: Collection) -> FolderRow:
         """The row of a collection, created, renamed or moved to what the source says now."""
-        parent = self._find(seen.service, 0, seen.parent) if seen.parent else None
-        row = self._find(seen.service, 0, seen.id)
+        parent = self._collection(seen.service, seen.parent) if seen.parent else None
+        row = self._collection(seen.service, seen.id)
         row = self._put(seen.service, 0, row, seen.id, parent, seen.name)
         told = (seen.special, seen.count, dumps(seen.facts), False)
         if (row.special, row.count, row.facts, row.gone) != told:
@@ -80,6 +89,12 @@ class Tree:
         row = self._find(Service.FILES, id_of(drive), change.id)
         self._put(Service.FILES, id_of(drive), row, change.id, drive, f"unplaced~{change.id}")
 
+    def _collection(self, service: Service, source_id: str) -> FolderRow | None:
+        """A collection, as it was read with all others or as it is now."""
+        if self._known is not None:
+            return self._known.get(source_id)
+        return self._find(service, 0, source_id)
+
     def _find(self, service: Service, scope: int, source_id: str | None) -> FolderRow | None:
         return None if source_id is None else self._catalog.find_folder(service, scope, source_id)
 
@@ -93,11 +108,12 @@ class Tree:
         name: str,
     ) -> FolderRow:
         parent_id = parent.id if parent else None
+        if row is not None and row.parent == parent_id and row.name == name:
+            return row
+        self._known = None  # paths change, of this folder and of those in it
         if row is None:
             drive = self._catalog.folder(scope) if scope else None
             return self._create(drive, source_id, parent, name, service)
-        if row.parent == parent_id and row.name == name:
-            return row
         return self._move(row, parent, name)
 
     def _create(

@@ -102,7 +102,7 @@ class Database:
 
     def put(self, key: str, value: str) -> None:
         """Set a single value, inside a transaction."""
-        self._session.merge(Meta(key=key, value=value))
+        self._session.connection().execute(text(_PUT), {"key": key, "value": value})
 
     @property
     def revision(self) -> int:
@@ -123,6 +123,10 @@ INSERT INTO meta (key, value) VALUES ('revision', '1')
 ON CONFLICT (key) DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)
 """
 
+_PUT = """
+INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+"""
+
 _MARK_DIRTY = "INSERT OR IGNORE INTO dirtyrow (folder, shard) VALUES (:folder, :shard)"
 
 
@@ -137,5 +141,11 @@ def _index_versions(connection: Any) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[Any], None], ...] = (_create, _index_versions)
+def _index_states(connection: Any) -> None:
+    """Counting what each collection holds reads this index and nothing else."""
+    connection.execute(text("DROP INDEX IF EXISTS item_state"))
+    connection.execute(text("CREATE INDEX item_state ON itemrow (service, state, collection)"))
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (_create, _index_versions, _index_states)
 """From schema N to N + 1, by position."""

@@ -10,7 +10,7 @@ from sqlalchemy import func, text
 from sqlmodel import delete, select, update
 
 from backupd.catalog.database import CHUNK, Database
-from backupd.catalog.rows import HELD, MISSING, FolderRow, GapRow, ItemRow, RetryRow
+from backupd.catalog.rows import HELD, LEAVING, MISSING, FolderRow, GapRow, ItemRow, RetryRow
 from backupd.model import Service
 
 
@@ -153,6 +153,26 @@ class Items(Database):
         )
         return self._session.exec(items).one() + self._session.exec(waiting).one()
 
+    def held_counts(self, service: Service) -> dict[int, int]:
+        """`held` of every collection of a service that holds or awaits something, in two statements."""
+        items = select(ItemRow.collection, func.count()).where(
+            ItemRow.service == service, ItemRow.state == HELD
+        )
+        counts = dict(self._session.exec(items.group_by(ItemRow.collection)).all())  # type: ignore[arg-type]
+        waiting = select(RetryRow.collection).where(RetryRow.service == service).distinct()
+        return counts | {each: self.held(each) for each in self._session.exec(waiting)}
+
+    def unsettled(self, service: Service) -> bool:
+        """Whether an item is in any other state than held, or a folder is gone and still here."""
+        found = self._session.connection().execute(text(_UNSETTLED), {"service": service.name})
+        return bool(found.scalar_one())
+
+    def leaving(self) -> set[Service]:
+        """The services from which items are being removed."""
+        chosen = (ItemRow.service.in_(list(Service)), ItemRow.state == LEAVING)  # type: ignore[attr-defined]
+        found = self._session.exec(select(ItemRow.service).where(*chosen).distinct())
+        return {Service(each) for each in found}
+
     def totals(self, service: Service | None = None) -> tuple[int, int]:
         """Items and bytes in the mirror."""
         query = select(func.count(), func.coalesce(func.sum(ItemRow.size), 0)).select_from(ItemRow)
@@ -256,6 +276,11 @@ def _any(column: Any, values: Sequence[str]) -> Any:
 
 
 _INSERT = f"INSERT INTO itemrow ({', '.join(NewItem._fields)}) VALUES ({', '.join('?' for _ in NewItem._fields)})"  # noqa: S608
+
+_UNSETTLED = """
+SELECT EXISTS (SELECT 1 FROM itemrow WHERE service = :service AND state > 0)
+    OR EXISTS (SELECT 1 FROM folderrow WHERE service = :service AND gone)
+"""
 
 _COUNT_INDEXES = """
 SELECT (SELECT COUNT(DISTINCT folder || '/' || substr(name, 1, instr(name, '/')))

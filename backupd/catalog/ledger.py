@@ -61,6 +61,11 @@ class Ledger(Database):
             query = query.where(GapRow.source_id == source_id)  # type: ignore[arg-type]
         self._session.exec(query)
 
+    def service_gaps(self, service: Service) -> list[GapRow]:
+        """The gaps that are whole collections."""
+        chosen = (GapRow.service == service, GapRow.collection == None)  # noqa: E711
+        return list(self._session.exec(select(GapRow).where(*chosen)))
+
     def drop_service_gaps(self, service: Service) -> None:
         """Forget the gaps that are whole collections; inside a transaction."""
         chosen = (GapRow.service == service, GapRow.collection == None)  # noqa: E711

@@ -10,7 +10,7 @@ from sqlmodel import Field, SQLModel
 
 from backupd.model import Service
 
-SCHEMA = 2
+SCHEMA = 3
 """The schema this version writes, kept in `PRAGMA user_version`."""
 
 HELD, MISSING, GONE, LEAVING = 0, 1, 2, 3
@@ -84,7 +84,7 @@ class ItemRow(SQLModel, table=True):
         UniqueConstraint("service", "scope", "key"),
         Index("item_source", "collection", "source_id"),
         Index("item_folder", "folder", "fold"),
-        Index("item_state", "service", "state"),
+        Index("item_state", "service", "state", "collection"),
         Index("item_version", "service", "version"),
     )
     id: int | None = Field(default=None, primary_key=True)

@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from backupd.model import Account, Collection, Gap, Item, Page, Service
-from backupd.ports import Failed, Fetched, Finding, Landing, Probing, Source
+from backupd.ports import Expecting, Failed, Fetched, Finding, Landing, Probing, Source
 from backupd.restic import Message
 
 T = TypeVar("T")
@@ -71,6 +71,8 @@ class Attended:
         if isinstance(source, Probing):  # whoever asks for it must find what the source can do
             self.probe = source.probe
             self.warnings = source.warnings
+        if isinstance(source, Expecting):
+            self.expect = source.expect
 
     def accounts(self) -> Iterator[Account]:
         """Every account."""

@@ -19,13 +19,13 @@ from sources.graph.ical import Attachment, event_to_ics
 from sources.graph.listing import (
     Cursor,
     Listing,
-    every,
     outlook_changes,
     string,
     walk,
 )
 
 CALENDAR = ("id", "name", "color", "hexColor", "owner", "isDefaultCalendar", "canEdit")
+LISTING = f"$select={','.join(CALENDAR)}&$top=100"
 LISTED = ("id", "changeKey", "lastModifiedDateTime", "type", "seriesMasterId", "iCalUId")
 PER_PAGE = 999
 """Events a page; Graph's own maximum."""
@@ -97,14 +97,16 @@ class Calendars:
     def collections(self, account: Account) -> Sequence[Collection | Gap]:
         """Every calendar, those in groups included; shared ones are told by their owner."""
         mailbox = Mailbox(self._client, account)
-        user = self._client.sdk.root.users.by_user_id(account.id)
-        call = mailbox.call(Scope.SERVICE, "the calendars")
-        found = {string(each, "id"): (each, "") for each in self._calendars(user, mailbox)}
-        for group in every(
-            self._client, user.calendar_groups, call, select=["id", "name"], top=100
-        ):
-            inside = user.calendar_groups.by_calendar_group_id(string(group, "id"))
-            for each in self._calendars(inside, mailbox):
+        call = mailbox.batch(Scope.SERVICE, "the calendars")
+        own, groups = mailbox.listings(
+            [f"calendars?{LISTING}", "calendarGroups?$select=id,name&$top=100"], call
+        )
+        found = {string(each, "id"): (each, "") for each in own}
+        paths = [
+            f"calendarGroups/{quoted(string(each, 'id'))}/calendars?{LISTING}" for each in groups
+        ]
+        for group, inside in zip(groups, mailbox.listings(paths, call), strict=True):
+            for each in inside:
                 found[string(each, "id")] = (each, string(group, "name"))
         return [_collection(each, group) for each, group in found.values()]
 
@@ -174,11 +176,6 @@ class Calendars:
             elif reply.refusal.meaning(Scope.ITEM).kind is Class.GONE:
                 where[key] = None
         return where
-
-    def _calendars(self, owner: object, mailbox: Mailbox) -> Iterator[Json]:
-        call = mailbox.call(Scope.SERVICE, "the calendars")
-        calendars = owner.calendars  # type: ignore[attr-defined]  # a builder of the untyped SDK
-        return every(self._client, calendars, call, select=list(CALENDAR), top=100)
 
 
 def _collection(calendar: Json, group: str) -> Collection:

@@ -10,14 +10,13 @@ from typing import Any
 from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service
 from backupd.ports import Draft, Failed, Fetched, Landing
 from sources.graph.addresses import quoted
-from sources.graph.batch import Part, ask_all
 from sources.graph.client import Client, Json
 from sources.graph.exchange import Mailbox
-from sources.graph.failures import Class, Refused, Scope
+from sources.graph.failures import Refused, Scope
 from sources.graph.listing import (
     Cursor,
     Listing,
-    every,
+    every_at,
     outlook_changes,
     string,
     values,
@@ -120,29 +119,20 @@ class Contacts:
 
     def _folders(self, mailbox: Mailbox) -> Iterator[Json]:
         """Breadth first; contact folders do not say whether they have children."""
-        folders = self._client.sdk.root.users.by_user_id(mailbox.account.id).contact_folders
         call = mailbox.call(Scope.SERVICE, "the contact folders")
-        level = list(every(self._client, folders, call, top=100))
+        where = f"{self._client.base}{mailbox.path}/contactFolders?$top=100"
+        level = list(every_at(self._client, where, call))
         seen: set[str] = set()
         for _ in range(DEPTH):
             level = [each for each in level if string(each, "id") not in seen]
             yield from level
-            seen |= {string(each, "id") for each in level}
-            if not (level := list(self._children(mailbox, level))):
+            ids = [string(each, "id") for each in level]
+            seen.update(ids)
+            paths = [f"contactFolders/{quoted(each)}/childFolders?$top=100" for each in ids]
+            below = mailbox.batch(Scope.COLLECTION, "the folders below others")
+            inside = mailbox.listings(paths, below, some_may_be_gone=True)
+            if not (level := [each for some in inside for each in some]):
                 return
-
-    def _children(self, mailbox: Mailbox, parents: Sequence[Json]) -> Iterator[Json]:
-        parts = [
-            Part(f"{mailbox.path}/contactFolders/{quoted(string(e, 'id'))}/childFolders?$top=100")
-            for e in parents
-        ]
-        call = mailbox.batch(Scope.COLLECTION, "the folders below others")
-        for reply in self._client.loop.call(ask_all(self._client, parts, call)):
-            if reply.refusal is not None:
-                if reply.refusal.meaning(Scope.COLLECTION).kind is not Class.GONE:
-                    raise Refused(reply.refusal, Scope.COLLECTION, call.what)
-                continue
-            yield from mailbox.rest_of(reply.body, call)
 
 
 def _collection(folder: Json, found: Mapping[str, Json]) -> Collection:

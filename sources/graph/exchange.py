@@ -58,6 +58,25 @@ class Mailbox:
             page = self.client.follow(link, alone)
             yield from values(page)
 
+    def listings(
+        self, paths: Sequence[str], call: Call, *, some_may_be_gone: bool = False
+    ) -> list[list[Json]]:
+        """The objects of several listings below this mailbox, in one request. Raises Refused.
+
+        Args:
+            some_may_be_gone: of a listing that is not found there are none.
+        """
+        parts = [Part(f"{self.path}/{path}") for path in paths]
+        found: list[list[Json]] = []
+        for reply in self.client.loop.call(ask_all(self.client, parts, call)):
+            if reply.refusal is None:
+                found.append(list(self.rest_of(reply.body, call)))
+            elif reply.refusal.meaning(call.scope).kind is Class.GONE and some_may_be_gone:
+                found.append([])
+            else:
+                raise Refused(reply.refusal, call.scope, call.what)
+        return found
+
     def keys(self, ids: Sequence[str]) -> Mapping[str, str]:
         """Immutable ids; an id that Exchange does not translate stands for itself."""
         found: dict[str, str] = {}

@@ -28,7 +28,7 @@ from sources.graph.filefacts import file_facts
 from sources.graph.listing import (
     Cursor,
     Listing,
-    every,
+    every_at,
     string,
     values,
     walk,
@@ -133,14 +133,10 @@ class Files:
             yield key, reply.refusal.meaning(Scope.ITEM).kind if reply.refusal else None
 
     def _drives(self, account: Account) -> Iterator[Json]:
-        root = self._client.sdk.root
-        owner = (
-            root.sites.by_site_id(account.id)
-            if account.kind is AccountKind.SITE
-            else root.users.by_user_id(account.id)
-        )
+        owner = "sites" if account.kind is AccountKind.SITE else "users"
         call = self._call(Scope.DRIVES, f"the drives of {account.address}", units=FULL_UNITS)
-        return every(self._client, owner.drives, call, select=list(DRIVE))
+        link = f"{self._client.base}/{owner}/{quoted(account.id)}/drives?$select={','.join(DRIVE)}"
+        return every_at(self._client, link, call)
 
     def _beginning(self, collection: Collection) -> Cursor:
         """The first link, and the id of the root: later pages name it only as a parent."""

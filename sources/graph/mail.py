@@ -9,10 +9,11 @@ from typing import Any
 from backupd.model import Account, Collection, Gap, Item, Page
 from backupd.ports import Draft, Failed, Fetched, Landing
 from sources.graph import attachments
+from sources.graph.ahead import Ahead
 from sources.graph.client import Call, Client, Json
 from sources.graph.exchange import Mailbox
 from sources.graph.failures import Broken, Class, Refused, Scope
-from sources.graph.folders import list_folders
+from sources.graph.folders import Memory, list_folders
 from sources.graph.letter import Letter
 from sources.graph.messages import pages
 from sources.graph.rebuild import rebuild
@@ -27,14 +28,21 @@ class Mail:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._memory = Memory()
+        self._ahead = Ahead()
 
     def collections(self, account: Account) -> Sequence[Collection | Gap]:
         """Every folder, parents first; search folders as gaps."""
-        return list_folders(Mailbox(self._client, account))
+        return list_folders(Mailbox(self._client, account), self._memory)
+
+    def expect(self, account: Account, wanted: Sequence[tuple[Collection, str]]) -> None:
+        """Ask for the changes of these folders at once."""
+        self._ahead.ask(Mailbox(self._client, account), wanted)
 
     def pages(self, account: Account, collection: Collection, cursor: str | None) -> Iterator[Page]:
         """The changes of one folder since `cursor`."""
-        return pages(Mailbox(self._client, account), collection, cursor)
+        first = self._ahead.take(account, collection, cursor)
+        return pages(Mailbox(self._client, account), collection, cursor, first)
 
     def fetch(
         self, account: Account, collection: Collection, items: Iterable[Item], landing: Landing

@@ -7,7 +7,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from http import HTTPStatus
+from typing import Any
 
 from backupd.model import Change, Collection, Facts, Gap, Item, Page
 from sources.graph.client import Call, Json
@@ -61,12 +63,17 @@ def version(facts: Facts) -> str:
     return hashlib.blake2b(said.encode(), digest_size=12).hexdigest()
 
 
-def pages(mailbox: Mailbox, folder: Collection, cursor: str | None) -> Iterator[Page]:
+def pages(
+    mailbox: Mailbox, folder: Collection, cursor: str | None, first: Json | None = None
+) -> Iterator[Page]:
     """The changes of one folder since `cursor`, ending with a page marked `last`.
 
     Raises Refused and Broken; GONE when the folder no longer exists.
+
+    Args:
+        first: what the link of `cursor` answered already.
     """
-    walk = _Walk(mailbox, folder)
+    walk = _Walk(mailbox, folder, first)
     known = Cursor.unpack(cursor)
     if known and known.mode == "list":
         yield from walk.resume_listing(known)
@@ -77,15 +84,17 @@ def pages(mailbox: Mailbox, folder: Collection, cursor: str | None) -> Iterator[
 class _Walk:
     """One run over one folder."""
 
-    def __init__(self, mailbox: Mailbox, folder: Collection) -> None:
+    def __init__(self, mailbox: Mailbox, folder: Collection, first: Json | None) -> None:
+        self._first = first
         self._mailbox = mailbox
         self._client = mailbox.client
         self._folder = folder
-        self._builder = (
-            mailbox.client.sdk.root.users.by_user_id(mailbox.account.id)
-            .mail_folders.by_mail_folder_id(folder.id)
-            .messages
-        )
+
+    @cached_property
+    def _builder(self) -> Any:
+        users = self._client.sdk.root.users
+        folders = users.by_user_id(self._mailbox.account.id).mail_folders
+        return folders.by_mail_folder_id(self._folder.id).messages
 
     def delta(self, known: Cursor | None) -> Iterator[Page]:
         """By delta; a refused cursor begins a full listing, and says so with `restart`."""
@@ -191,6 +200,9 @@ class _Walk:
         )
 
     def _page(self, here: Cursor) -> Json:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
         size = here.size or SIZES[0]
         attempts = 2 if size > SIZES[-1] else 0
         return self._client.follow(here.link, self._call(size=size, attempts=attempts))

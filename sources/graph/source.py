@@ -69,8 +69,9 @@ class GraphSource:
         self.recognises: frozenset[Service] = frozenset()
         self._section = section
         self._client = Client(section, pace=pace, prompt=prompt)
+        self._mail = Mail(self._client)
         self._workloads: Mapping[Service, Workload] = {
-            Service.MAIL: Mail(self._client),
+            Service.MAIL: self._mail,
             Service.CALENDAR: Calendars(self._client),
             Service.CONTACTS: Contacts(self._client),
             Service.FILES: Files(self._client),
@@ -93,6 +94,12 @@ class GraphSource:
         """The changes since `cursor`."""
         with door():
             yield from self._workloads[collection.service].pages(account, collection, cursor)
+
+    def expect(self, account: Account, wanted: Sequence[tuple[Collection, str]]) -> None:
+        """Ask for the changes of mail folders at once. See `backupd.ports.Expecting`."""
+        mail = [each for each in wanted if each[0].service is Service.MAIL]
+        if mail:
+            self._mail.expect(account, mail)
 
     def keys(self, account: Account, service: Service, ids: Sequence[str]) -> Mapping[str, str]:
         """Immutable ids for what lies in a mailbox; ids of files are stable by themselves."""
