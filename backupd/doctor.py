@@ -17,7 +17,8 @@ from backupd.app import App
 from backupd.config import Config
 from backupd.errors import BackupdError
 from backupd.jurisdictions import standings
-from backupd.keeping import findings, settings
+from backupd.keeping import overdue, settings
+from backupd.locked import look_at_all
 from backupd.ports import Finding
 from backupd.readiness import channel_findings
 from backupd.vault import vault_of
@@ -35,8 +36,10 @@ def examine(app: App) -> Iterator[Finding]:
     yield from _disk(app.config.state_dir)
     yield from _secrets(app.config)
     yield from _storages(app)
+    for name, error in look_at_all(app).items():
+        yield Finding("warning", f"storage.{name}: object lock", str(error), error.hint)
     yield from settings(app)
-    yield from findings(app)
+    yield from overdue(app)
     yield from _operators(app.config)
     yield from _recovery_keys(app)
     yield from _sources(app)

@@ -202,9 +202,18 @@ def _erase_vault(app: App, vault: Vault) -> list[Left]:
     if not vault.shared:
         _forget_cache(app, vault)
     vault.prune(everything=True)
-    locked = app.storages.health(vault.storage).object_lock
-    left = [Left(f"earlier versions of the objects in {vault.storage}", locked)] if locked else []
-    return left + _empty_vault(vault)
+    return _earlier_versions(app, vault) + _empty_vault(vault)
+
+
+def _earlier_versions(app: App, vault: Vault) -> list[Left]:
+    """What an object store keeps although it was deleted: encrypted, and nothing that we could remove."""
+    health = app.storages.health(vault.storage)
+    what = f"earlier versions of the encrypted objects in {vault.storage}"
+    if health.object_lock == "locks":
+        return [Left(what, "until their lock ends; then a rule of the bucket must expire them")]
+    if health.object_lock == "versions":
+        return [Left(what, "the bucket keeps them until a rule of its own expires them")]
+    return []
 
 
 def _empty_vault(vault: Vault) -> list[Left]:

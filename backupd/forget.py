@@ -48,10 +48,15 @@ class Terms:
 
 @dataclass
 class ForgetResult:
-    """What became of it, by storage: what was chosen, what was left alone and why, or what failed."""
+    """What became of it, by storage: what was chosen, what was left alone and why, or what failed.
+
+    Attributes:
+        locked: objects of the vault that were locked again, where that was due.
+    """
 
     address: str
     source: str
+    locked: dict[str, int] = field(default_factory=dict)
     chosen: dict[str, Choice] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
     errors: dict[str, BackupdError] = field(default_factory=dict)

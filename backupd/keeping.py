@@ -18,6 +18,7 @@ from backupd.errors import BackupdError
 from backupd.forget import ForgetResult, PruneResult, Terms, forget_account, prune_account
 from backupd.home import Home
 from backupd.locations import parse
+from backupd.locked import lock_account, look_at_all
 from backupd.model import Service
 from backupd.ports import Finding
 from backupd.status import in_words
@@ -58,11 +59,21 @@ def forget_all(
     dry_run: bool = False,
     check: Callable[[], None] = lambda: None,
 ) -> Rounds:
-    """Forget what [retention] does not keep. `check` is called between accounts and may raise."""
+    """Forget what [retention] does not keep, and lock again what stays, frozen or not.
+
+    `check` is called between accounts and may raise.
+    """
+    if not dry_run:
+        look_at_all(app)
 
     def one(home: Home) -> ForgetResult:
         terms = Terms(_spans(app, home), why_held(app, home), approved, dry_run, app.clock())
-        return forget_account(home, _begun(app, home), terms)
+        vaults = _begun(app, home)
+        locked, failed = ({}, {}) if dry_run else lock_account(app, home, vaults)
+        result = forget_account(home, vaults, terms)
+        result.locked.update(locked)
+        result.errors = failed | result.errors
+        return result
 
     return _round(app, FORGET, one, patterns, check, noted=not patterns and not dry_run)
 
@@ -118,8 +129,11 @@ def due(app: App, verb: str) -> bool:
 
 def findings(app: App) -> Iterator[Finding]:
     """What is wrong with storages and retention, from what was noted: nobody is asked."""
-    for name in app.config.storage:
-        yield from _reach(app.storages.health(name), app.clock())
+    for name, storage in app.config.storage.items():
+        health = app.storages.health(name)
+        yield from _reach(health, app.clock())
+        if storage.object_lock and health.object_lock not in {"", "locks"}:
+            yield Finding("error", f"storage.{name}", f"NOT locked: {health.object_lock_said}", "`backupd doctor` says more.")  # fmt: skip
     yield from overdue(app)
 
 
@@ -136,6 +150,13 @@ def settings(app: App) -> Iterator[Finding]:
             yield Finding(
                 "warning", f"storage.{name}", "its keys and passwords cross the network unencrypted",
                 "Use https:// (ca_file names the authority of a certificate of your own).",
+            )  # fmt: skip
+        health = app.storages.health(name)
+        if health.object_lock_said:
+            fine = health.object_lock == "locks" or not storage.object_lock
+            yield Finding(
+                "ok" if fine else "error", f"storage.{name}", health.object_lock_said,
+                "object_lock is set, and nothing is locked: make a new bucket with Object Lock.",
             )  # fmt: skip
         if storage.append_only:
             yield Finding(

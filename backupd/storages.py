@@ -82,7 +82,8 @@ class Health:
     Attributes:
         reached: when it last did what was asked, in seconds since 1970, or 0.
         failed: when it last failed; `failures` in a row; `reason` and `said` of the last one.
-        object_lock: what it says of S3 Object Lock; "" where nobody asked.
+        object_lock: `locks`, `versions`, `none` or `other`, as `backupd.objectlock` tells them; "" where
+            nobody asked yet or there was no answer; `object_lock_said` is a clause for people.
     """
 
     storage: str
@@ -95,6 +96,7 @@ class Health:
     forget: Round = field(default_factory=Round)
     prune: Round = field(default_factory=Round)
     object_lock: str = ""
+    object_lock_said: str = ""
 
     @property
     def well(self) -> bool:

@@ -60,6 +60,9 @@ class Storage(Section):
     """KiB a second; 0 is no limit."""
     limit_download: Annotated[int, Field(ge=0)] = 0
     """KiB a second; 0 is no limit."""
+    object_lock: Duration | None = None
+    """For S3: what a vault consists of is kept locked for so long, again and again."""
+    object_lock_mode: Literal["governance", "compliance"] = "governance"
     answer_within: Duration = 60.0
     """Seconds within which a vault must open; then the storage counts as out of reach."""
     run_within: Duration = 7200.0
@@ -78,6 +81,12 @@ class Storage(Section):
     def _one_password(self) -> Storage:
         if self.password_file and self.password_command:
             raise ValueError("give either password_file or password_command, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _only_s3_locks(self) -> Storage:
+        if self.object_lock and parse(self.repository).kind != "s3":
+            raise ValueError("object_lock is a matter of s3: repositories")
         return self
 
     @field_validator("repository")

@@ -95,9 +95,11 @@ def running(
         stop(process)
 
 
-def await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def await_port(
+    port: int, process: subprocess.Popen[bytes], log: Path, *, within: float = START
+) -> None:
     """Wait until something listens; fails with the end of the log."""
-    deadline = time.monotonic() + START
+    deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return

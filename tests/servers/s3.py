@@ -15,6 +15,9 @@ from pathlib import Path
 from servers import process
 from servers.rclone import PROGRAM as RCLONE
 
+PATIENCE = 120.0
+"""Seconds for Ceph's gateway to make its pools: twelve on a quiet machine."""
+
 KEY, SECRET = "backupkey", "backup-secret-word"
 
 
@@ -181,6 +184,6 @@ class _Ceph:
             )  # fmt: skip
         self._running.append(made)
         if port:
-            process.await_port(port, made, log)
+            process.await_port(port, made, log, within=PATIENCE)
         else:
             time.sleep(0.5)
