@@ -37,6 +37,9 @@ STALLED = 1800.0
 """Seconds without a byte read or a file ended after which a backup hangs: a slow line needs some
 minutes for the last packs."""
 
+SOME = 10
+"""So many times the patience that opening a vault gets."""
+
 AT_ONCE = 200
 """Snapshots named in one command: ids of 64 characters, far below what a command line may hold."""
 
@@ -81,6 +84,12 @@ class Vault:
     run_within: float | None = None
     append_only: bool = False
     shared: bool = False
+
+    @property
+    def _soon(self) -> float | None:
+        """Seconds for what reads or writes some dozen small files; restic itself tries each for a quarter of an hour."""
+        within = self.repository.answer_within
+        return within * SOME if within else None
 
     def create(self) -> bool:
         """Create the repository; False when it is already there. Raises as `Repository.run`."""
@@ -159,7 +168,7 @@ class Vault:
         }
         if not chosen:
             return {}
-        self.run(["tag", "--add", PINNED, *chosen])
+        self.run(["tag", "--add", PINNED, *chosen], within=self._soon)
         now = {(each.time, each.tree): each.id for each in self.snapshots()}
         return {each.id: now.get((each.time, each.tree), each.id) for each in chosen.values()}
 
@@ -169,7 +178,7 @@ class Vault:
         Whoever calls chose them among `snapshots()`: never those of others in the same repository.
         """
         for start in range(0, len(ids), AT_ONCE):
-            self.run(["forget", *ids[start : start + AT_ONCE]])
+            self.run(["forget", *ids[start : start + AT_ONCE]], within=self._soon)
 
     def prune(self, *, everything: bool = False, beat: Callable[[], None] = lambda: None) -> None:
         """Remove the data that no snapshot needs: most of it, or `everything`.
@@ -181,7 +190,8 @@ class Vault:
     def snapshots(self) -> list[Snapshot]:
         """Our snapshots of this account, oldest first."""
         tag = _tag(f"account:{self.address}")
-        found = self.repository.run(["snapshots", "--tag", f"{TAG},{tag}", "--no-lock"])
+        arguments = ["snapshots", "--tag", f"{TAG},{tag}", "--no-lock"]
+        found = self.repository.run(arguments, within=self._soon)
         return sorted((_snapshot(each) for each in found), key=lambda each: each.time)
 
     def pick(self, snapshot_id: str | None = None, at: str | None = None) -> Snapshot:
@@ -263,6 +273,7 @@ def at_once(
 
 def _tried(vault: Vault, work: Callable[[Vault], T]) -> T:
     with vault.gate.trying():
+        vault.repository.knock()
         return work(vault)
 
 

@@ -184,5 +184,5 @@ def _show_erased(out: Console, app: App, done: list[Erasure]) -> None:
         for left in each.left:
             out.print(printable(f"NOT removed: {left.what}: {left.why}"))
         if each.storages:
-            out.print(f"Run the same command again once that is repaired: {', '.join(each.storages)} is still to be done.")  # fmt: skip
+            out.print(f"Run the same command again once that is repaired. Still to be done: {', '.join(each.storages)}.")  # fmt: skip
     out.print(f"Written down in {app.config.state_dir / RECORD}. Signed reports of before name the address and hold no content.")  # fmt: skip
