@@ -172,11 +172,18 @@ class App:
     @contextmanager
     def source(self, name: str) -> Iterator[Source]:
         """A source by its section, closed at the end."""
-        source = sources.connect(self.config.sources[name])
+        source = sources.connect(self.config.sources[name], self._held_of)
         try:
             yield source
         finally:
             source.close()
+
+    def _held_of(self, name: str) -> Iterator[Account]:
+        """The accounts of a source that were ever synced here, whether it still answers or not."""
+        for home in self.homes():
+            account = home.account() if home.folder.parent.name == name else None
+            if account is not None:
+                yield account
 
     # -- the verbs ----------------------------------------------------------------------------
 

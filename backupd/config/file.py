@@ -70,6 +70,17 @@ class Config(Section):
         return sections
 
     @model_validator(mode="after")
+    def _likenesses(self) -> Config:
+        """A source that follows another one must find it here."""
+        for name, section in self.sources.items():
+            other = getattr(section, "like", None)
+            if other is not None and getattr(self.sources.get(other), "type", "") != "microsoft365":
+                raise ValueError(
+                    f'[sources.{name}]: like = "{other}" names no source of the type microsoft365'
+                )
+        return self
+
+    @model_validator(mode="after")
     def _token_files(self) -> Config:
         """Tokens of people lie in the state directory unless told otherwise."""
         for name, section in self.sources.items():

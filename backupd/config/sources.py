@@ -84,6 +84,8 @@ class Imap(Section):
     username: str | None = None
     password_file: AbsolutePath | None = None
     mailboxes: tuple[Annotated[ImapMailbox, BeforeValidator(_bare_name)], ...] = ()
+    like: str | None = None
+    """The name of another source: the mailboxes are those that are held of it, by their addresses."""
     accounts: tuple[str, ...] = ("*",)
     ca_file: AbsolutePath | None = None
     fingerprint: Annotated[str, Field(pattern=r"^(sha256:)?[0-9A-Fa-f:]{64,95}$")] | None = None
@@ -100,8 +102,10 @@ class Imap(Section):
 
     @model_validator(mode="after")
     def _who(self) -> Imap:
-        if bool(self.username) == bool(self.mailboxes):
-            raise ValueError("give either username (one mailbox) or mailboxes (several)")
+        if [bool(self.username), bool(self.mailboxes), bool(self.like)].count(True) != 1:
+            raise ValueError(
+                "give either username (one mailbox), mailboxes (several) or like (those of another source)"
+            )
         names = [each.username.casefold() for each in self.everyone]
         if len(set(names)) != len(names):
             raise ValueError("a user name stands twice in mailboxes")
@@ -111,6 +115,8 @@ class Imap(Section):
     def _credentials(self) -> Imap:
         if self.auth == "xoauth2" and not (self.tenant_id and self.client_id):
             raise ValueError('auth = "xoauth2" needs tenant_id and client_id')
+        if self.like and not (self.auth == "xoauth2" and self.sign_in == "app"):
+            raise ValueError('like needs one credential for all: auth = "xoauth2", sign_in = "app"')
         one_credential(self.certificate_file, self.key_file, self.client_secret_file)
         return self
 
@@ -121,7 +127,7 @@ class Imap(Section):
 
     @property
     def everyone(self) -> tuple[ImapMailbox, ...]:
-        """The mailboxes, however they were written down."""
+        """The mailboxes, however they were written down; none for `like`."""
         if self.username:
             return (ImapMailbox(username=self.username, password_file=self.password_file),)
         return self.mailboxes

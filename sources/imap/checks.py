@@ -37,7 +37,12 @@ def checks(section: Imap, mailboxes: Mailboxes) -> Iterator[Finding]:
                 hint = EXCHANGE
             yield Finding("error", account.address, str(error), hint)
     if not found:
-        yield Finding("error", "accounts", "no mailbox is selected", "Check `accounts`.")
+        hint = (
+            f"Those of [sources.{section.like}] count once they are held: run `backupd sync` with it first."
+            if section.like
+            else "Check `accounts`."
+        )
+        yield Finding("error", "accounts", "no mailbox is selected", hint)
     if section.security == "plain":
         yield Finding("warning", "security", "nothing is encrypted on the way", "Fine on loopback.")
 

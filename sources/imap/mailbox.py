@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from backupd.config import AccountFilter
+from backupd.config import AccountFilter, ImapMailbox
 from backupd.imap.connect import Login
 from backupd.meters import meter_of
 from backupd.model import Account, AccountKind, Service
 from sources.imap.lanes import Lane, Lanes
 
 if TYPE_CHECKING:
-    from backupd.config import Imap, ImapMailbox
+    from backupd.config import Imap
     from sources.graph.signin import Prompt
     from sources.imap.tokens import Tokens
+
+Held = Callable[[str], Iterable[Account]]
+"""The accounts that are held of another source, by its name."""
 
 
 class Mailboxes:
     """The accounts of a section, and lanes to them. Thread-safe."""
 
-    def __init__(self, section: Imap, prompt: Prompt | None) -> None:
-        self._section = section
+    def __init__(self, section: Imap, prompt: Prompt | None, held: Held) -> None:
+        self._section, self._held = section, held
         self._lanes = Lanes()
         self._modest: set[str] = set()
         self._tokens: Tokens | None = None
@@ -34,13 +37,19 @@ class Mailboxes:
     def accounts(self) -> Iterator[Account]:
         """Those that the configuration selects."""
         wanted = AccountFilter(self._section.accounts)
+        for username, address, name, kind in self._everyone():
+            if wanted.takes(address, username):
+                mail = frozenset({Service.MAIL})
+                yield Account(username, address, name, kind, self._section.name, mail)
+
+    def _everyone(self) -> Iterator[tuple[str, str, str, AccountKind]]:
+        """User name, address, name and kind of each mailbox, as written down or as held of another source."""
         for each in self._section.everyone:
             address = (each.address or each.username).lower()
-            if wanted.takes(address, each.username):
-                yield Account(
-                    each.username, address, each.username, AccountKind.USER, self._section.name,
-                    frozenset({Service.MAIL}),
-                )  # fmt: skip
+            yield each.username, address, each.username, AccountKind.USER
+        for account in self._held(self._section.like) if self._section.like else ():
+            if account.kind is not AccountKind.SITE:
+                yield account.address, account.address, account.name, account.kind
 
     @contextmanager
     def lane(self, account: Account) -> Iterator[Lane]:
@@ -65,7 +74,8 @@ class Mailboxes:
 
     def _made(self, account: Account) -> Lane:
         section, tokens = self._section, self._tokens
-        mailbox = next(each for each in section.everyone if each.username == account.id)
+        written = (each for each in section.everyone if each.username == account.id)
+        mailbox = next(written, None) or ImapMailbox(username=account.id)
         used = [""]
 
         def secret() -> str:

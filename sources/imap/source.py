@@ -19,7 +19,7 @@ from sources.imap.checks import checks
 from sources.imap.folders import Folder, Folders, list_folders
 from sources.imap.lanes import Lane, Refused
 from sources.imap.listing import Listing
-from sources.imap.mailbox import Mailboxes
+from sources.imap.mailbox import Held, Mailboxes
 from sources.imap.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
@@ -35,11 +35,13 @@ PAUSE = 5.0
 class ImapSource:
     """Mailboxes of an IMAP server, read-only: nothing is marked, moved or created. See `backupd.ports.Source`."""
 
-    def __init__(self, section: Imap, *, prompt: Prompt | None = None) -> None:
+    def __init__(
+        self, section: Imap, *, prompt: Prompt | None = None, held: Held = lambda _: ()
+    ) -> None:
         self.name = section.name
         self.recognises = frozenset({Service.MAIL})
         self._section = section
-        self._mailboxes = Mailboxes(section, prompt)
+        self._mailboxes = Mailboxes(section, prompt, held)
         self._lock = threading.Lock()
         self._folders: dict[str, Folders] = {}
         self._fresh: set[tuple[str, str]] = set()

@@ -65,7 +65,7 @@ class Dovecot:
 
 
 @contextmanager
-def dovecot(
+def dovecot(  # noqa: PLR0913 - the ways of a server that clients meet
     *,
     quota: str = "100G",
     max_mail: str = "35M",
@@ -73,6 +73,7 @@ def dovecot(
     capability: str = "",
     special: bool = True,
     prefix: str = "",
+    introspection: str = "",
 ) -> Iterator[Dovecot]:
     """A server that runs until the block ends.
 
@@ -83,6 +84,7 @@ def dovecot(
         capability: all that it announces, to play a poor server; empty: what it can.
         special: whether there are special folders from the beginning.
         prefix: where people's folders lie: `INBOX.` as Courier has it; then `.` is the delimiter.
+        introspection: the address that says whose a token is (RFC 7662), instead of its signature.
     """
     need("dovecot", "/usr/lib/dovecot/imap", "openssl")
     with folder() as home, ExitStack() as life:
@@ -98,7 +100,8 @@ def dovecot(
             "capability": f"imap_capability = {capability}" if capability else "",
         }  # fmt: skip
         (home / "dovecot.conf").write_text(text)
-        (home / "oauth.conf").write_text(TOKENS % {"home": home, "issuer": ISSUER})
+        tokens = TOKENS % {"home": home, "issuer": ISSUER}
+        (home / "oauth.conf").write_text(ASKED % introspection if introspection else tokens)
         (home / "keys/default/HS256/default").write_bytes(base64.b64encode(SIGNING))
         give(home)
         server.start()
@@ -195,4 +198,12 @@ introspection_mode = local
 local_validation_key_dict = fs:posix:prefix=%(home)s/keys/
 username_attribute = upn
 issuers = %(issuer)s
+"""
+
+ASKED = """
+introspection_mode = post
+introspection_url = %s
+username_attribute = upn
+active_attribute = active
+active_value = true
 """
