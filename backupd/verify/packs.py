@@ -13,10 +13,14 @@ from backupd.verify import PACKS
 from backupd.verify.findings import Flaw, Verification
 from backupd.verify.record import Record
 from backupd.verify.rolling import BUCKETS, Pace, in_subset, subset
-from backupd.verify.vaults import subject
+from backupd.verify.vaults import must_exist, subject
 
 PACK = re.compile(r"\b[0-9a-f]{64}\b")
 """What restic names packs, indexes and snapshots by; the words around it are for people."""
+
+PATIENT = (0, 17)
+"""The restic before which reading a pack that is not there is tried again for a quarter of an hour: there the
+structure is checked by itself first."""
 
 PATIENCE = 3600.0
 """Seconds to wait for a snapshot or prune that is at the vault."""
@@ -47,9 +51,11 @@ def _check(
     chosen = ["--read-data"] if parts == 1 else [f"--read-data-subset={number}/{parts}"]
     read = in_subset(number, parts)
     found.facts.update(subset=f"{number}/{parts}")
+    first: list[list[str]] = [[]] if vault.repository.restic.version < PATIENT else []
     with home.at_vault(vault.storage, patience=PATIENCE):
-        for flaw in _asked(vault, ["check", *chosen]):
-            found.note(flaw)
+        for options in (*first, chosen):
+            for flaw in _asked(vault, ["check", *options]) if not found.flawed else ():
+                found.note(flaw)
     if not found.damaged and not any(each.kind == "locked" for each in found.flaws):
         times.update({f"{each:02x}": pace.now for each in read})
     fresh = [each for each in times.values() if pace.now - each <= pace.period]
@@ -75,7 +81,7 @@ def _asked(vault: Vault, arguments: list[str]) -> Iterator[Flaw]:
         try:
             vault.repository.run([*arguments, "--no-lock"])
         except VaultError as second:
-            vault.repository.exists()  # raises when it is the storage that is gone
+            must_exist(vault)
             yield from _damage(vault, second)
         else:
             what = f"{vault.repository.label} can be read, but not written to: {first}"

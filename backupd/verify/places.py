@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from backupd.catalog import Catalog
+from backupd.errors import IntegrityError
 from backupd.model import Service
 from backupd.tree import INDEX_ROOT
 
@@ -86,8 +87,15 @@ def joined(
 
 
 def _collections(root: Path) -> frozenset[str]:
-    described = json.loads((root / "account.json").read_text(encoding="utf-8"))
-    return frozenset(str(each["path"]) for each in described["collections"])
+    try:
+        described = json.loads((root / "account.json").read_text(encoding="utf-8"))
+        return frozenset(str(each["path"]) for each in described["collections"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise IntegrityError(
+            "The snapshot holds no account.json that can be read: nothing in it says what it holds.",
+            hint="Look at it with `backupd ls --snapshot`; `backupd repair` makes a new one from the mirror.",
+            reason="undescribed",
+        ) from error
 
 
 def _inside(root: Path, folder: str, collections: frozenset[str]) -> Iterator[Place]:

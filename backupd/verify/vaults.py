@@ -32,6 +32,7 @@ AHEAD = 300.0
 """Seconds by which another machine's clock may differ."""
 
 MOUNTED = "Is the storage mounted and its address right? If the vault is lost: `backupd repair` begins a new one."
+FOREIGN = "Does another machine back up this account as well? If nobody knows who made it, look at it with `backupd ls --snapshot`."
 CLOCK = "`timedatectl` shows the clock; set it right. Ages and retention go by it."
 REMAKE = "`backupd repair` makes a new one from the mirror."
 FORGOTTEN = "If somebody removed them on purpose, run `backupd verify` once more: it is told once."
@@ -53,7 +54,7 @@ class Subject:
 def subject(
     home: Home, catalog: Catalog, vault: Vault, record: Record, found: Verification
 ) -> Subject | None:
-    """The newest snapshot; None, with the reason in `found`, when the vault cannot be looked at.
+    """The newest snapshot that this machine made, else the newest; None, with the reason in `found`, when the vault cannot be looked at.
 
     Raises as `Repository.run` when the storage does not answer.
     """
@@ -80,7 +81,8 @@ def subject(
     )
     if not snapshots:
         return None
-    newest = snapshots[-1]
+    made = [each for each in snapshots if expected and each.id.startswith(expected)]
+    newest = (made or snapshots)[-1]
     found.snapshot = newest.id
     same = bool(expected) and newest.id.startswith(expected)
     revision = catalog.get(f"snapshot:{vault.storage}:revision")
@@ -128,7 +130,8 @@ def _changed(
     vault: Vault, known: dict[str, Any], identity: str, snapshots: list[Snapshot], expected: str
 ) -> Iterator[Flaw]:
     """Whether it is the vault that it was, and holds what it must."""
-    label, storage, here = vault.repository.label, vault.storage, [each.id for each in snapshots]
+    label, storage = vault.repository.label, vault.storage
+    ours = bool(expected) and any(each.id.startswith(expected) for each in snapshots)
     if known.get("id", identity) != identity:
         what = f"Another vault lies at {label} than before (its id is {identity[:8]})."
         yield Flaw("vault-replaced", storage, what, MOUNTED)
@@ -136,11 +139,15 @@ def _changed(
         others = ", ".join(accounts_in(vault.repository)[:5]) or "nobody"
         what = f"The vault at {label} holds no snapshot of {vault.address}; it holds those of {others}."
         yield Flaw("vault-emptied", storage, what, MOUNTED)
-    elif expected and not any(each.startswith(expected) for each in here):
+    elif expected and not ours:
         what = (
             f"Snapshot {expected[:8]}, the newest of {vault.address}, is not in {label} any more."
         )
         yield Flaw("snapshot-missing", expected[:8], what, REMAKE)
+    newest = snapshots[-1:]
+    if ours and not newest[0].id.startswith(expected):
+        what = f"Snapshot {newest[0].short_id} in {storage} is newer than the last that this machine made ({expected[:8]})."
+        yield Flaw("snapshot-foreign", newest[0].short_id, what, FOREIGN, damage=False)
     ahead = [each for each in snapshots if _seconds(each.time) > time.time() + AHEAD]
     if ahead:
         what = f"Snapshot {ahead[0].short_id} says {ahead[0].time[:19]}, which is still to come by this clock."
@@ -160,6 +167,16 @@ def _vanished(
         kind, word = ("rewritten", "was rewritten") if moment in times else ("vanished", "vanished")
         what = f"Snapshot {key[:8]} of {moment[:19]} {word}, and not by backupd."
         yield Flaw(f"snapshot-{kind}", key[:8], what, FORGOTTEN)
+
+
+def must_exist(vault: Vault) -> None:
+    """Raises when it is the storage that is gone, not something in it."""
+    if not vault.repository.exists():
+        raise UserError(
+            f"The vault of {vault.address} went away from {vault.repository.label} while it was read.",
+            hint=MOUNTED,
+            reason="no-vault",
+        )
 
 
 def identity_of(vault: Vault) -> str:

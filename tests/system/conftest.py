@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,50 @@ import pytest
 from household import Household
 
 from backupd.demo.tenant import SimulatedTenant
+from backupd.report import issue
+from backupd.verifications import Wish, verify
+from backupd.verify.findings import Verdict
 
 needs_restic = pytest.mark.skipif(shutil.which("restic") is None, reason="restic is not installed")
 
 Build = Callable[..., Household]
+
+
+SECOND = """
+[storage.second]
+repository = "{folder}/second"
+password_file = "{folder}/password"
+"""
+
+
+@pytest.fixture(scope="session")
+def proven(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Household]:
+    """One account in two snapshots in each of two storages, verified and reported twice. Copy it before you change it."""
+    if shutil.which("restic") is None:
+        pytest.skip("restic is not installed")
+    tenant = SimulatedTenant(7, people=1, messages=12, oddities=False)
+    tenant.start()
+    house = Household(tmp_path_factory.mktemp("proven") / "house", tenant, accounts=["amelia@*"])
+    house.configure(SECOND.format(folder=house.folder))
+    assert house.backup().exit_code == 0
+    tenant.state.deliver("amelia", "inbox", b"Subject: second\r\n\r\nx\r\n")
+    assert house.backup().exit_code == 0
+    for _ in range(2):
+        found = verify(house.app, (), Wish())
+        assert all(each.verdict is Verdict.WHOLE for each in found), found
+        issue(house.app, (), found)
+    yield house
+    tenant.stop()
+
+
+@pytest.fixture
+def proven_copy(proven: Household, tmp_path: Path) -> Household:
+    """A copy of it that may be damaged."""
+    copy = tmp_path / "house"
+    subprocess.run(["cp", "-a", str(proven.folder), str(copy)], check=True)
+    house = Household(copy, proven.tenant, accounts=["amelia@*"])
+    house.configure(SECOND.format(folder=copy))
+    return house
 
 
 @pytest.fixture
