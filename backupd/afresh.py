@@ -166,11 +166,11 @@ class Return:
         with Catalog(fresh) as catalog:
             told = rebuild(catalog, arriving, described)
             self._note(catalog, newest, found)
+        self._admit(found, errors)
         shutil.rmtree(home.mirror_path, ignore_errors=True)  # of a run that was killed below
         arriving.rename(home.mirror_path)
         home.remember(account_of(described))
-        private.settle(fresh, home.catalog_path)
-        self._admit(found, errors)
+        private.settle(fresh, home.catalog_path)  # from here on it counts as being here
         return _returned(lead, newest, told, errors)
 
     def _room(self, vault: Vault, newest: Snapshot) -> None:

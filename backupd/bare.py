@@ -6,11 +6,11 @@ For the day on which the machine is gone too.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from backupd import private
 from backupd.errors import UserError
 from backupd.restic import Repository, Restic
 from backupd.unpacking import VaultContents, from_vault
@@ -31,7 +31,7 @@ def password_source(
 ) -> Iterator[Path | str]:
     """The file or command that yields the vault's password: named, restic's own variables, or asked for.
 
-    What a person types lies in a file of mode 600 below `scratch` until the end. Raises UserError.
+    What a person types is handed over without staying anywhere. Raises UserError.
     """
     if named or "RESTIC_PASSWORD_FILE" in os.environ:
         yield named or Path(os.environ["RESTIC_PASSWORD_FILE"])
@@ -46,14 +46,8 @@ def password_source(
             hint="Name a file with --vault-password-file, set RESTIC_PASSWORD_FILE, or run this in a terminal.",
             reason="password",
         )
-    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-    place = scratch / secrets.token_hex(8)
-    place.touch(mode=0o600)
-    try:
-        place.write_text(password, encoding="utf-8")
+    with private.handed_over(password, scratch) as place:
         yield place
-    finally:
-        place.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from backupd import config
+from backupd import config, private
 from backupd.app import App
 from backupd.cli.context import Context
 from backupd.cli.output import emit
@@ -108,8 +108,9 @@ def init(
         out.print(f"Client secret goes into:  {written['secret_file']}")
         out.print(f"Vault password lies in:   {written['password_file']}")
         out.print(
-            "\nPrint the vault password and keep it away from this machine: without it nobody, "
-            "backupd included, can read the vaults. Each account gets its own vault at its first snapshot."
+            "\nWithout that password nobody, backupd included, can read the vaults. After the first backup, "
+            "`backupd keys recovery` makes a second way in, cut into shares for several people, and "
+            "`backupd kit` prints what they need. Keep both away from this machine."
         )
 
     emit(written, as_json, render)
@@ -176,11 +177,8 @@ def _toml(text: str) -> str:
 
 def _secret(path: Path, text: str) -> None:
     """A file that only its owner may read; one that is there already stays as it is."""
-    if path.exists():
-        return
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
+    with suppress(FileExistsError):
+        private.create(path, text)
 
 
 def _new_vault(app: App, address: str, as_json: bool) -> int:

@@ -173,6 +173,40 @@ def test_a_folder_of_vaults_and_shares_on_stdin_are_enough(left: Left, machine: 
     assert len(machine.run("snapshots")["snapshots"]) == 1
 
 
+KILLER = """\
+#!/bin/sh
+case "$*" in *"key add"*)
+  echo x >> "{folder}/count"
+  [ "$(wc -l < "{folder}/count")" -eq 2 ] && {{ kill -9 $PPID; exit 1; }} ;;
+esac
+exec {restic} "$@"
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_recovery_is_taken_up_again(left: Left, machine: Machine) -> None:
+    """The second account is killed when its bytes are there and its vault has no key for this machine yet."""
+    wrapper = machine.folder / "bin" / "restic"
+    wrapper.parent.mkdir()
+    wrapper.write_text(KILLER.format(folder=machine.folder, restic=shutil.which("restic")))
+    wrapper.chmod(0o700)
+    command = [sys.executable, "-m", "backupd", "--config", str(machine.config), "recover", "--state-dir", str(machine.folder / "state")]  # fmt: skip
+    killed = subprocess.run(
+        [*command, "--kit", str(left.kit / "kit.json"), *given(left)],
+        check=False, capture_output=True, stdin=subprocess.DEVNULL,
+        env={"PATH": f"{wrapper.parent}:{os.environ['PATH']}", "HOME": str(machine.folder)},
+    )  # fmt: skip
+    assert killed.returncode == -9
+    assert machine.config.exists()
+    told = machine.recover("--kit", left.kit / "kit.json", *given(left))
+    assert not any(each["errors"] for each in told["accounts"])
+    app = App(config.load(machine.config))
+    assert {home.address: hashes(home.mirror_path) for home in app.homes()} == left.mirrors
+    assert len(machine.run("snapshots")["snapshots"]) == len(left.mirrors)
+    assert not list(app.config.state_dir.glob("accounts/*/*/arriving*"))
+    assert not list((app.config.state_dir / "tmp").glob("secret-*"))
+
+
 def test_what_is_wrong_is_told_and_nothing_is_written(left: Left, machine: Machine) -> None:
     one = [*("--shares", str(left.shares[0]))]
     said = machine.recover("--kit", left.kit / "kit.json", *one, code=2)
