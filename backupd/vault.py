@@ -14,6 +14,7 @@ from typing import IO, Any, TypeVar
 
 from backupd.config import Storage
 from backupd.errors import TransientError, UserError, VaultError, VaultLocked, VaultUnreachable
+from backupd.locations import parse
 from backupd.model import Snapshot
 from backupd.names import parse_time
 from backupd.patience import LATE, Patience
@@ -98,15 +99,25 @@ class Vault:
             if self.repository.exists():
                 return False
         except VaultError as unsure:
-            if not self.repository.mute or isinstance(unsure, VaultUnreachable):
+            if not self._may_be_none(unsure):
                 raise
-            try:  # it does not say whether there is none, but never makes a second one over a first
+            try:  # restic never makes a second one over a first
                 self.repository.run(["init"], within=within)
             except VaultError:
                 raise unsure from None
             return True
         self.repository.run(["init"], within=within)
         return True
+
+    def _may_be_none(self, error: VaultError) -> bool:
+        """Whether a failure may mean that there is no vault yet.
+
+        Before 0.17 restic does not say so of a remote one; later ones wait for a bucket that does not exist
+        as they wait for a server.
+        """
+        if isinstance(error, VaultUnreachable):
+            return error.reason == LATE and parse(self.repository.location).kind == "s3"
+        return self.repository.mute
 
     def make(
         self, mirror: Path, tags: Sequence[str], listen: Callable[[Message], None] | None = None

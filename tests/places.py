@@ -92,7 +92,7 @@ def _s3(kind: str, server: Callable[[], AbstractContextManager[s3.S3]]) -> Any:
     @contextmanager
     def made(folder: Path) -> Iterator[Place]:
         with server() as store:
-            options = {"options": {"s3.bucket-lookup": "path"}}
+            options = {"options": {"s3.bucket-lookup": "path"}, "answer_within": "8s"}
             yield Place(kind, store.location, folder, None, store.environment, options, store)
 
     return made
