@@ -239,16 +239,16 @@ class Bell:
         for scope, case in cases.items():
             if told.get(scope, State.HEALTHY.value) != case.state.value:
                 groups.setdefault((_source(scope), case.state, case.cause), []).append(case)
+        frozen = [case for case in cases.values() if case.frozen]
         for group in groups.values():
-            self._tell_cases(group, incidents)
-        self._remind(
-            [case for case in cases.values() if case.frozen and told.get(case.scope) == case.state]
-        )
+            self._tell_cases(group, incidents, calm=_calm(group, frozen))
+        self._remind([case for case in frozen if told.get(case.scope) == case.state], frozen)
 
-    def _tell_cases(self, group: list[Case], incidents: Incidents) -> None:
+    def _tell_cases(self, group: list[Case], incidents: Incidents, *, calm: bool) -> None:
         scopes = [case.scope for case in group]
         evidence = incidents.evidence(scopes[0], 1)
-        message = notices.of_case(group, self._fresh(scopes), evidence[-1].said if evidence else "")
+        said = evidence[-1].said if evidence else ""
+        message = notices.of_case(group, self._fresh(scopes), said, calm=calm)
         if group[0].state in {State.RECOVERED, State.HEALTHY}:
             self._alerts.over(f"case:{State.SUSPECTED}:", f"case:{State.CONFIRMED}:", "still:")
         if self._alerts.tell(message):
@@ -257,17 +257,18 @@ class Bell:
                 known.update({case.scope: case.state.value for case in group})
                 stored.setdefault("since", {}).update({scope: self._clock() for scope in scopes})
 
-    def _remind(self, frozen: Sequence[Case]) -> None:
+    def _remind(self, told: Sequence[Case], frozen: Sequence[Case]) -> None:
         """Once more, as long as it lasts and nobody has released it."""
         since = self._alerts.memory.read().get("since", {})
         due = [
             case
-            for case in frozen
+            for case in told
             if self._clock() - since.get(case.scope, 0.0) >= self._app.config.alerts.repeat
         ]
         for scopes in _by_source(case.scope for case in due).values():
             group = [case for case in due if case.scope in scopes]
-            self._alerts.tell(notices.still(group, self._fresh(scopes), self._clock()))
+            fresh, calm = self._fresh(scopes), _calm(group, frozen)
+            self._alerts.tell(notices.still(group, fresh, self._clock(), calm=calm))
 
     # -- the end of a cycle -------------------------------------------------------------------
 
@@ -340,6 +341,13 @@ class Bell:
             log.warning("account %s: cannot be looked at (%s)", mark, word(error.reason))
             log.debug("account %s: %s", mark, error)
             return None
+
+
+def _calm(group: Sequence[Case], frozen: Sequence[Case]) -> bool:
+    """Whether none of these cases needs to alarm anybody."""
+    source = _source(group[0].scope)
+    together = sum(_source(case.scope) == source for case in frozen)
+    return all(notices.is_calm(case, together) for case in group)
 
 
 def _count(failing: dict[str, Any], scope: str, error: BackupdError) -> None:

@@ -12,9 +12,14 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 from backupd.alerts import Message
-from backupd.cutoff import Case, Cause, State
+from backupd.cutoff import FROZEN, Case, Cause, State
+from backupd.incidents import for_deletions
 from backupd.status import Freshness, in_words, oldest
 
+PERSONAL = frozenset({Cause.ACCOUNT, Cause.LICENCE})
+"""Causes that administrators make every day, of one person."""
+FEW = 2
+"""Accounts of a source that are refused at the same time without being a matter of the whole."""
 NAMED = 10
 """Accounts that a message names one by one."""
 
@@ -63,35 +68,74 @@ def digest(scopes: Sequence[str]) -> str:
     return sha256("\n".join(sorted(scopes)).encode()).hexdigest()[:12]
 
 
-def of_case(cases: Sequence[Case], fresh: Sequence[Freshness], said: str = "") -> Message:
+def of_case(
+    cases: Sequence[Case], fresh: Sequence[Freshness], said: str = "", *, calm: bool = False
+) -> Message:
     """Cases of one source that came into the same state for the same cause.
 
     Args:
         fresh: of the accounts concerned.
         said: what the source said, in its own words.
+        calm: it looks like the affair of one person: an administrator who deleted an account, say.
     """
     first = cases[0]
-    who, why = _who([case.scope for case in cases]), HAPPENED[first.cause]
-    subject, level = {
+    who = _who([case.scope for case in cases])
+    subject, level = _quiet_words(first, who) if calm else _words(first, who)
+    matter = f"case:{first.state}:{digest([case.scope for case in cases])}"
+    steps = _case_steps(first, fresh)
+    return Message(matter, subject, _body(_story(first, said), fresh, steps), level)
+
+
+def is_calm(case: Case, frozen: int) -> bool:
+    """Whether a case need not alarm anybody, though nothing of it is removed.
+
+    Args:
+        frozen: accounts of the same source that are frozen.
+    """
+    if for_deletions(case):
+        return True
+    others = case.facts.get("others") == "answer"
+    return others and "/" in case.scope and frozen <= FEW and case.cause in PERSONAL
+
+
+def _words(case: Case, who: str) -> tuple[str, str]:
+    """Subject and level."""
+    why = HAPPENED[case.cause]
+    return {
         State.SUSPECTED: (f"{who} may have been cut off: {why}", "failure"),
         State.CONFIRMED: (f"CUT OFF: {who}: {why}", "failure"),
         State.DEGRADED: (f"{who}: trouble with backups: {why}", "warning"),
         State.RECOVERED: (f"{who}: accepted again by the source", "success"),
         State.HEALTHY: (f"{who}: backups work again", "success"),
-    }[first.state]
-    matter = f"case:{first.state}:{digest([case.scope for case in cases])}"
-    return Message(
-        matter, subject, _body(_story(first, said), fresh, _case_steps(first, fresh)), level
-    )
+    }[case.state]
 
 
-def still(cases: Sequence[Case], fresh: Sequence[Freshness], now: float) -> Message:
+def _quiet_words(case: Case, who: str) -> tuple[str, str]:
+    """The same where nobody needs to be alarmed."""
+    if case.state not in FROZEN:
+        return _words(case, who)
+    if for_deletions(case):
+        return (
+            f"{who}: a great deletion waits for your word; until then nothing is removed here",
+            "warning",
+        )
+    source = case.scope.partition("/")[0]
+    return f"{who}: {HAPPENED[case.cause]}; the other accounts of {source} answer", "warning"
+
+
+def still(
+    cases: Sequence[Case], fresh: Sequence[Freshness], now: float, *, calm: bool = False
+) -> Message:
     """A reminder of what has been frozen for a while."""
     who, first = _who([case.scope for case in cases]), min(case.since for case in cases)
-    subject = f"Still cut off: {who}, since {_moment(first)} ({in_words(max(0, int(now - first)))})"
+    what = "Still frozen, and waiting for a word of yours" if calm else "Still cut off"
+    subject = f"{what}: {who}, since {_moment(first)} ({in_words(max(0, int(now - first)))})"
     story = "This is a reminder. What is frozen stays frozen until the source accepts us again."
+    if calm:
+        story = "This is a reminder. Nothing of it is removed until you say that it was meant."
     body = _body(story, fresh, _case_steps(cases[0], fresh))
-    return Message(f"still:{digest([case.scope for case in cases])}", subject, body, "failure")
+    level = "warning" if calm else "failure"
+    return Message(f"still:{digest([case.scope for case in cases])}", subject, body, level)
 
 
 def of_failures(failures: Sequence[Failure], fresh: Sequence[Freshness]) -> Message:
@@ -248,6 +292,11 @@ def _case_steps(case: Case, fresh: Sequence[Freshness]) -> list[str]:
         address = shlex.quote(fresh[0].address) if fresh else "ADDRESS"
         steps.append(f"backupd restore --account {address} --to TARGET --dry-run")
     remedy = REMEDY.get(case.cause)
+    source, slash, address = case.scope.partition("/")
+    if slash and case.cause in PERSONAL:
+        steps.append(
+            f'If it was meant: add "!{address}" to `accounts` of [sources.{source}]. What is held of it stays.'
+        )
     return [*steps, *([remedy] if remedy else [])]
 
 

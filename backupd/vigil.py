@@ -39,7 +39,7 @@ from backupd.model import Account
 from backupd.mx import domain_of
 from backupd.opinions import Opinions, opens, said_of
 from backupd.ports import Probing, Source
-from backupd.probes import Verdict, climb
+from backupd.probes import PEER, Verdict, climb
 from backupd.snapshot import pin_account
 from backupd.sync import SyncResult
 from backupd.vault import Vault
@@ -297,6 +297,7 @@ class Vigil:
         now = self.clock()
         others = [replace(each, when=now) for each in verdict.answers if each != verdict.deciding]
         others += self._opinions(scope, account, verdict, now)
+        self._note_peers(scope, verdict)
         deciding = replace(verdict.deciding, when=now)
         if deciding.cause is Cause.NONE and self.incidents.case(scope).good == 0:
             self.incidents.note(scope, [*others, deciding])
@@ -320,6 +321,13 @@ class Vigil:
             self.incidents.mark(scope, second=opens(seconds) if mailbox else "")
         names = self.opinions.of_names(domains, now)
         return [*names, *(replace(each, when=now) for each in seconds)]
+
+    def _note_peers(self, scope: str, verdict: Verdict) -> None:
+        """Whether the other accounts of the source answer: then it is one person's affair, most likely."""
+        peers = {each.cause for each in verdict.answers if each.rung == PEER}
+        if verdict.about and peers and verdict.deciding.cause is not Cause.NONE:
+            said = "answer" if peers == {Cause.NONE} else "refused"
+            self.incidents.mark(scope, others=said)
 
     def _lowest(self, source: Probing) -> tuple[Sequence[Evidence], bool]:
         """The rungs of the whole source, and whether they were asked for just now.

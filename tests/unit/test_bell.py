@@ -292,3 +292,46 @@ def test_hearing_never_waits_and_never_raises(tmp_path: Path) -> None:
         assert time.monotonic() - began < 2
     (tmp_path / "file").write_text("")
     House(tmp_path / "file", "json://127.0.0.1:1/").ring(run_of((ALICE, None)), Cycle(good=True))
+
+
+def test_one_account_that_was_deleted_alarms_nobody_while_the_others_answer(
+    tmp_path: Path, post: Receiver
+) -> None:
+    held(tmp_path, ALICE)
+    house = House(tmp_path, post.url)
+    changes = house.refuse(ALICE, 40)
+    house.incidents.mark(f"contoso/{ALICE}", others="answer")
+    house.ring(*changes)
+    (told,) = post.told
+    assert told["title"] == f"{ALICE}: the account was disabled or deleted; the other accounts of contoso answer"  # fmt: skip
+    assert told["type"] == "warning"
+    assert f'add "!{ALICE}" to `accounts` of [sources.contoso]' in told["message"]
+    assert "FROZEN" in told["message"], "calm is a matter of words: nothing of it is removed"
+
+
+def test_several_accounts_refused_at_once_are_an_alarm_whoever_else_answers(
+    tmp_path: Path, post: Receiver
+) -> None:
+    house = House(tmp_path, post.url)
+    changes = []
+    for name in ("a", "b", "c"):
+        held(tmp_path, f"{name}@contoso.example")
+        changes += house.refuse(f"{name}@contoso.example", 2)
+        house.incidents.mark(f"contoso/{name}@contoso.example", others="answer")
+    house.ring(*changes)
+    assert post.subjects == ["3 accounts of contoso may have been cut off: the account was disabled or deleted"]  # fmt: skip
+    assert post.told[0]["type"] == "failure"
+
+
+def test_a_great_deletion_is_a_question_and_no_alarm(tmp_path: Path, post: Receiver) -> None:
+    held(tmp_path, ALICE)
+    house = House(tmp_path, post.url)
+    for number in range(2):
+        house.incidents.hear(
+            f"contoso/{ALICE}", Evidence(NOW + number, "sync", Cause.DELETIONS, f"r{number}", "70 of 90 have vanished.")
+        )  # fmt: skip
+    house.ring(run_of((ALICE, None)))
+    (told,) = post.told
+    assert told["title"] == f"{ALICE}: a great deletion waits for your word; until then nothing is removed here"  # fmt: skip
+    assert told["type"] == "warning"
+    assert "cut off" not in told["title"].lower() + told["message"].lower()
