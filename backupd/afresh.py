@@ -19,12 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backupd import keys, private
+from backupd import keybook, keys, private
 from backupd.app import App
 from backupd.catalog import Catalog
 from backupd.config import Config
 from backupd.errors import BackupdError, IntegrityError, UserError
 from backupd.home import Home, home_of
+from backupd.keybook import Drill, Noted
 from backupd.leads import Lead, Opening, opened
 from backupd.locks import exclusive
 from backupd.model import Snapshot
@@ -82,6 +83,7 @@ class Return:
         self._opening = opening
         self._heard = heard
         self._scratch = config.state_dir / "tmp"
+        self._noted: dict[str, Noted] = {}
 
     def prepare(self) -> None:
         """The password of each storage, for its owner alone. Raises UserError for a storage without one."""
@@ -105,7 +107,19 @@ class Return:
         for lead in leads:
             owners.setdefault((lead.source, lead.account), []).append(lead)
         with ThreadPoolExecutor(self._config.limits.workers) as workers:
-            return list(workers.map(self._account, owners.items()))
+            returned = list(workers.map(self._account, owners.items()))
+        self._remember_set()
+        return returned
+
+    def _remember_set(self) -> None:
+        """Whoever came back by shares has tried them: that counts as a drill."""
+        known = keybook.load(self._config.state_dir)
+        if not self._noted or known.mark not in {"", self._opening.set.mark}:
+            return
+        used = self._opening.set
+        last = Drill(time.time(), used.mark, tuple(sorted(used.shares)), len(self._noted))
+        vaults = known.vaults | self._noted
+        keybook.save(self._config.state_dir, replace(used, vaults=vaults, drill=last, number=known.number, made=known.made))  # fmt: skip
 
     def _stand(self, lead: Lead) -> Standing:
         try:
@@ -215,8 +229,12 @@ class Return:
             assert file is not None  # noqa: S101 - `configured` sets it
             try:
                 with self._vault(each.lead) as vault:
-                    if not keys.opens(vault.repository, file):
-                        keys.add(vault.repository, file, "backupd")
+                    ours = vault.repository
+                    if not keys.opens(ours, file):
+                        keys.add(ours, file, "backupd")
+                    assert isinstance(ours.password, Path)  # noqa: S101 - a password of shares is handed over
+                    key = keys.current(ours, ours.password)
+                    self._noted[f"{each.lead.storage}/{each.lead.name}"] = Noted(key.id, time.time())  # fmt: skip
             except BackupdError as error:
                 errors.append(error)
 

@@ -6,16 +6,18 @@ A lead comes from a recovery kit, or from repositories that a person names.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backupd import bare, keys, private
+from backupd import bare, keys, private, shares
 from backupd.config import Config
 from backupd.config.text import as_toml
 from backupd.errors import UserError
+from backupd.keybook import Keybook
 from backupd.keys import SHARED
 from backupd.restic import Repository, Restic
 from backupd.shares import Secret
@@ -34,10 +36,22 @@ class Lead:
 
 @dataclass(frozen=True)
 class Opening:
-    """What opens the vaults: the secret behind shares, or the password of the old machine in a file."""
+    """What opens the vaults: the secret behind shares, or the password of the old machine in a file.
+
+    Attributes:
+        set: what is known of the set that the shares are of, for the notes of the new machine.
+    """
 
     secret: Secret | None = field(default=None, repr=False)
     password: Path | None = None
+    set: Keybook = field(default_factory=Keybook)
+
+
+def by_shares(typed: Sequence[str]) -> Opening:
+    """What shares open. Raises UserError."""
+    secret, now = shares.join(typed), time.time()
+    used = dict.fromkeys(map(shares.number_of, typed), now)
+    return Opening(secret, set=Keybook(secret.mark, shares.needed_of(typed[0]), shares=used))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from backupd import bare, config, leads, private, shares
+from backupd import bare, config, leads, private
 from backupd.afresh import Return, Returned, Standing
 from backupd.cli.asking import read_shares
 from backupd.cli.context import Context
@@ -95,7 +95,7 @@ def _opening(given: list[str] | None, named: str | None, ground: Ground) -> Iter
     """Shares unless a password is named, by an option or by restic's own variables."""
     restics = any(f"RESTIC_PASSWORD{word}" in os.environ for word in ("", "_FILE", "_COMMAND"))
     if given or not (named or restics):
-        yield Opening(secret=shares.join(read_shares(given or ())))
+        yield leads.by_shares(read_shares(given or ()))
         return
     scratch = ground.state_dir / "tmp"
     with bare.password_source(Path(named) if named else None, scratch, None) as source:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from household import Household
 
-from backupd import config
+from backupd import config, keybook
 from backupd.app import App
 from backupd.demo.tenant import SimulatedTenant
 
@@ -113,6 +113,9 @@ def test_two_shares_and_the_kit_bring_every_account_into_a_folder(
 ) -> None:
     app = App(config.load(recovered.config))
     assert {home.address: hashes(home.mirror_path) for home in app.homes()} == left.mirrors
+    book = keybook.load(app.config.state_dir)
+    assert book.drilled
+    assert len(book.vaults) == len(left.mirrors)
     for address in left.mirrors:
         out = recovered.folder / "out" / address
         told = recovered.run("restore", "--account", address, "--to", f"folder:{out}")["restore"]
