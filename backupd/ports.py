@@ -215,7 +215,10 @@ class Listening(Protocol):
     """A source that hears of changes as they happen."""
 
     def wait(self, account: Account, seconds: float) -> bool:
-        """Until something changes, at most so long; whether it did. A hint: a sync finds out what. Raises as `pages` does."""
+        """Until something is not as it was at the last wait, at most so long; whether it is.
+
+        A hint: a sync finds out what. With no time at all it only looks. Raises as `pages` does.
+        """
         ...
 
 

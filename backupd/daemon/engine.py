@@ -27,10 +27,11 @@ from backupd.app import GRAVEST_FIRST, App, Outcome
 from backupd.cutoff import Case
 from backupd.daemon import rounds
 from backupd.daemon.attention import Attention, Stopping
+from backupd.daemon.ears import Ears
 from backupd.daemon.evacuation import evacuating
 from backupd.daemon.events import Bulletin
 from backupd.daemon.history import Ended, History
-from backupd.daemon.jobs import JOBS, ROUNDS
+from backupd.daemon.jobs import FAST, JOBS, ROUNDS
 from backupd.errors import BackupdError
 from backupd.marks import mark_of, word
 from backupd.model import Account
@@ -80,6 +81,7 @@ class Engine:
     def __init__(self, app: App, history: History, bulletin: Bulletin) -> None:
         self.app, self.history, self.bulletin = app, history, bulletin
         self.jobs = {job.verb: job for job in JOBS}
+        self.ears = Ears()
         self.wards: dict[str, Ward] = {}
         self.cases: dict[str, Case] = {}
         self.alarmed = False
@@ -154,6 +156,13 @@ class Engine:
                     self._scheduler.remove_job(f"{job.verb}:{scope}")
         with self._lock:
             self.wards.pop(scope, None)
+
+    def hasten(self, ward: Ward) -> None:
+        """Something changed at an account: its next glance is due once whoever is at it has ended."""
+        if ward.turn.acquire(timeout=STUCK):
+            ward.turn.release()
+        with suppress(JobLookupError):
+            self._scheduler.modify_job(f"{FAST}:{ward.scope}", next_run_time=datetime.now(UTC))
 
     def source(self, name: str) -> Source:
         """The one connection to a source, made when first needed."""

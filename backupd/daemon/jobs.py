@@ -75,6 +75,7 @@ JOBS = (
 
 ROUNDS = (
     Round("cases", lambda _: rounds.SOON, rounds.after_failures),
+    Round("listen", lambda _: rounds.MINUTE, rounds.listen),
     Round("minute", lambda _: rounds.MINUTE, rounds.minute),
     Round("evacuations", lambda _: rounds.SOON, rounds.evacuations),
     Round("forget", lambda _: rounds.RETAIN, rounds.forget),

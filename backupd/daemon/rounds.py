@@ -14,8 +14,8 @@ from backupd.cutoff import Case
 from backupd.daemon.attention import Attended, Stopping
 from backupd.daemon.evacuation import evacuate, held, wanted
 from backupd.errors import BackupdError
-from backupd.marks import mark_of, word
 from backupd.keeping import FORGET, PRUNE, Rounds, due, forget_all, prune_all
+from backupd.marks import mark_of, word
 
 if TYPE_CHECKING:
     from backupd.daemon.engine import Engine
@@ -91,6 +91,12 @@ def _notice_vanished(engine: Engine, outcome: Outcome) -> None:
         engine.bulletin.tell(
             "account-vanished", outcome.source, outcome.address, error=outcome.error
         )
+
+
+def listen(engine: Engine) -> None:
+    """Where a source can tell of changes, listen: the next glance then comes at once."""
+    if not engine.halted() and engine.app.config.schedule.fast:
+        engine.ears.attend(engine)
 
 
 def minute(engine: Engine) -> None:

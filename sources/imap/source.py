@@ -45,6 +45,7 @@ class ImapSource:
         self._lock = threading.Lock()
         self._folders: dict[str, Folders] = {}
         self._fresh: set[tuple[str, str]] = set()
+        self._inboxes: dict[str, tuple[int, int, int]] = {}
         self._reached: dict[str, dict[str, tuple[int, int]]] = {}
 
     def accounts(self) -> Iterator[Account]:
@@ -132,9 +133,19 @@ class ImapSource:
         yield from ()
 
     def wait(self, account: Account, seconds: float) -> bool:
-        """Until the inbox changes, at most so long; whether it did. A hint: a sync finds out what. Raises like `pages`."""
+        """Until the inbox is not what it was at the last wait, at most so long; whether it is. See `backupd.ports.Listening`."""
         with self._mailboxes.lane(account) as lane:
-            return lane.ask(lambda session: _changed(lane, session.can("IDLE"), seconds))
+
+            def work(session: Session) -> bool:
+                state = _state(lane)
+                with self._lock:
+                    before = self._inboxes.setdefault(account.id, state)
+                changed = state != before or _changes(lane, session, seconds)
+                with self._lock:
+                    self._inboxes[account.id] = _state(lane) if changed else state
+                return changed
+
+            return lane.ask(work)
 
     def close(self) -> None:
         """End all connections."""
@@ -188,14 +199,20 @@ class ImapSource:
             raise ItemGone("The folder no longer exists.") from refused
 
 
-def _changed(lane: Lane, idle: bool, seconds: float) -> bool:
-    session, before = lane.examine(b"INBOX", anew=True)
-    if idle:
+def _state(lane: Lane) -> tuple[int, int, int]:
+    """What an inbox says when it is opened anew: numbers that change when it does."""
+    now = lane.examine(b"INBOX", anew=True)[1]
+    return now.exists, now.next, now.modseq
+
+
+def _changes(lane: Lane, session: Session, seconds: float) -> bool:
+    """Whether the inbox, which was just opened, changes within this time."""
+    if session.can("IDLE") and seconds > 0:
         return session.idle(seconds)
-    end = time.monotonic() + seconds
+    end, before = time.monotonic() + seconds, None
     while (left := end - time.monotonic()) > 0:
+        before = before or _state(lane)
         time.sleep(min(PAUSE, left))
-        now = lane.examine(b"INBOX", anew=True)[1]
-        if (now.exists, now.next, now.modseq) != (before.exists, before.next, before.modseq):
+        if _state(lane) != before:
             return True
     return False
