@@ -16,7 +16,7 @@ from backupd.cutoff import FROZEN, Case, Cause, State
 from backupd.incidents import for_deletions
 from backupd.status import Freshness, in_words, oldest
 
-PERSONAL = frozenset({Cause.ACCOUNT, Cause.LICENCE})
+PERSONAL = frozenset({Cause.ACCOUNT, Cause.LICENCE, Cause.CONSENT})
 """Causes that administrators make every day, of one person."""
 FEW = 2
 """Accounts of a source that are refused at the same time without being a matter of the whole."""

@@ -141,6 +141,8 @@ class Vigil:
         scope = scope_of(account.source, account.address)
         case = self._hear(scope, answers)
         if case.state in FROZEN or self.incidents.case(account.source).state in FROZEN:
+            if answers[0].cause is Cause.CONSENT and case.since == answers[0].when:
+                self._climb(source, account)  # it has lasted: do the others answer?
             return
         if answers[0].cause in GRAVE:
             self._climb(source, account)

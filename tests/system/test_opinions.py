@@ -92,6 +92,17 @@ def test_a_permission_that_stays_withdrawn_is_suspected(world: World) -> None:
     assert case.facts["pinned"] == "yes"
 
 
+def test_one_mailbox_that_a_policy_shuts_out_is_suspected_and_the_others_are_asked(
+    world: World,
+) -> None:
+    world.tenant.cut_off("access_policy", "amelia")
+    hours(world, 6)
+    case = world.app.incidents.case(AMELIA)
+    assert (case.state, case.cause) == (State.SUSPECTED, Cause.CONSENT), world.thought()
+    assert case.facts["others"] == "answer"
+    assert world.state(TENANT) is State.HEALTHY
+
+
 def test_one_service_that_fails_for_long_while_all_else_answers_is_suspected(
     world: World,
 ) -> None:
