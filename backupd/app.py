@@ -5,7 +5,6 @@ The only core module that imports `sources`; `restores` composes what goes the o
 
 from __future__ import annotations
 
-import fnmatch
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -20,11 +19,10 @@ from backupd.contents import MirrorContents
 from backupd.cutoff import GRAVE, Case, Patience, cause_of
 from backupd.errors import BackupdError, ConfigError, CutOff, UserError
 from backupd.guard import Guard
-from backupd.home import Home, home_of, homes
+from backupd.home import Home, home_of, homes, matches, one_home
 from backupd.incidents import Incidents
 from backupd.index import write_account
 from backupd.jurisdictions import require_storages
-from backupd.marks import mark_of
 from backupd.model import Account
 from backupd.mx import Routes
 from backupd.opinions import Opinions
@@ -127,25 +125,11 @@ class App:
 
     def homes(self, patterns: Sequence[str] = ()) -> list[Home]:
         """The accounts held here that match any pattern, or have its mark (all without one)."""
-        return [
-            home
-            for home in homes(self.config.state_dir)
-            if matches(home.address, patterns)
-            or mark_of(home.folder.parent.name, home.address) in patterns
-        ]
+        return homes(self.config.state_dir, patterns)
 
     def home(self, address: str | None) -> Home:
         """The one account meant. Raises UserError unless exactly one is."""
-        found = self.homes([address] if address else ())
-        exact = [home for home in found if address and home.address == address.lower()]
-        if len(exact or found) == 1:
-            return (exact or found)[0]
-        known = ", ".join(home.address for home in self.homes()[:10]) or "none yet"
-        raise UserError(
-            f"{len(found)} accounts match {address!r}." if address else "Which account?",
-            hint=f"Name one with --account. Held here: {known}.",
-            reason="which-account",
-        )
+        return one_home(self.config.state_dir, address)
 
     def vaults(self, home: Home) -> list[Vault]:
         """The vaults of an account, one a storage."""
@@ -442,9 +426,3 @@ def _vanished(address: str) -> CutOff:
         f'purpose, exclude it: add "!{address}" to `accounts` of its source.',
         reason="account",
     )
-
-
-def matches(address: str, patterns: Sequence[str]) -> bool:
-    """Whether an address matches any of the globs; all do when there is none."""
-    folded = address.casefold()
-    return not patterns or any(fnmatch.fnmatchcase(folded, each.casefold()) for each in patterns)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from backupd import names
-from backupd.catalog import Catalog
 from backupd.errors import UserError
 from backupd.locks import exclusive
+from backupd.marks import mark_of
 from backupd.mirror import Mirror
 from backupd.model import Account, AccountKind, Service
+
+if TYPE_CHECKING:
+    from backupd.catalog import Catalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class Home:
 
         Raises TransientError(reason="busy") when another run is at this account for `patience` seconds.
         """
+        from backupd.catalog import Catalog  # noqa: PLC0415 - loads slowly, and who looks up needs none
+
         _make(self.folder)
         lock = exclusive(self.folder / "lock", self.address, patience=patience)
         with lock, Catalog(self.catalog_path) as catalog:
@@ -85,6 +91,8 @@ class Home:
     @contextmanager
     def reading(self) -> Iterator[Catalog]:
         """The catalog as it is now, while others may write."""
+        from backupd.catalog import Catalog  # noqa: PLC0415 - see above
+
         with Catalog(self.catalog_path, read_only=True) as catalog:
             yield catalog
 
@@ -94,10 +102,35 @@ def home_of(state_dir: Path, source: str, address: str) -> Home:
     return Home(state_dir / "accounts" / source / names.component(address))
 
 
-def homes(state_dir: Path) -> list[Home]:
-    """Every account that was ever synced here."""
+def homes(state_dir: Path, patterns: Sequence[str] = ()) -> list[Home]:
+    """Every account that was ever synced here and matches any pattern, or has its mark (all without one)."""
     found = (state_dir / "accounts").glob("*/*/catalog.sqlite")
-    return [Home(path.parent) for path in sorted(found)]
+    held = (Home(path.parent) for path in sorted(found))
+    return [home for home in held if matches(home.address, patterns) or _marked(home, patterns)]
+
+
+def one_home(state_dir: Path, address: str | None) -> Home:
+    """The one account meant. Raises UserError unless exactly one is."""
+    found = homes(state_dir, [address] if address else ())
+    exact = [home for home in found if address and home.address == address.lower()]
+    if len(exact or found) == 1:
+        return (exact or found)[0]
+    known = ", ".join(home.address for home in homes(state_dir)[:10]) or "none yet"
+    raise UserError(
+        f"{len(found)} accounts match {address!r}." if address else "Which account?",
+        hint=f"Name one with --account. Held here: {known}.",
+        reason="which-account",
+    )
+
+
+def _marked(home: Home, patterns: Sequence[str]) -> bool:
+    return mark_of(home.folder.parent.name, home.address) in patterns
+
+
+def matches(address: str, patterns: Sequence[str]) -> bool:
+    """Whether an address matches any of the globs; all do when there is none."""
+    folded = address.casefold()
+    return not patterns or any(fnmatch.fnmatchcase(folded, each.casefold()) for each in patterns)
 
 
 def _account(stored: dict[str, Any]) -> Account:

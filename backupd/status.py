@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 
 from backupd.catalog import Catalog
-from backupd.catalog.rows import GONE, LEAVING, MISSING
 from backupd.cutoff import Case
 from backupd.home import Home
 from backupd.model import Service
@@ -193,7 +192,7 @@ def status_of(
             waiting=_waiting(catalog),
             gaps=dict(Counter(gap.kind for gap in catalog.gaps())),
             notes=held.notes,
-            missing=_missing(catalog),
+            missing=catalog.absent(),
             protected=fresh.protected,
             state=case.state.value,
             frozen=case.frozen,
@@ -296,10 +295,6 @@ def _counted(catalog: Catalog) -> _Held:
         if note:
             held.notes[note] = held.notes.get(note, 0) + count
     return held
-
-
-def _missing(catalog: Catalog) -> int:
-    return sum(catalog.count(each, state) for each in Service for state in (MISSING, GONE, LEAVING))
 
 
 def _protected(synced: int | None, copies: Sequence[Copy]) -> int | None:

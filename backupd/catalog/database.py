@@ -9,10 +9,10 @@ from typing import Any, Self
 
 from sqlalchemy import text
 from sqlalchemy.exc import DatabaseError
-from sqlmodel import Session, SQLModel, select
+from sqlmodel import Session, SQLModel
 
 from backupd.catalog.engine import as_disk_error, open_engine, unusable
-from backupd.catalog.rows import SCHEMA, Meta
+from backupd.catalog.rows import SCHEMA, TITLE
 from backupd.errors import UserError
 
 CHUNK = 500
@@ -97,8 +97,8 @@ class Database:
 
     def get(self, key: str, default: str = "") -> str:
         """A single value."""
-        found = self._session.exec(select(Meta.value).where(Meta.key == key)).first()
-        return default if found is None else found
+        found = self._session.connection().exec_driver_sql(_GET, (key,)).scalar()
+        return default if found is None else str(found)
 
     def put(self, key: str, value: str) -> None:
         """Set a single value, inside a transaction."""
@@ -117,6 +117,8 @@ class Database:
         """Remember that these index files must be written again, inside a transaction."""
         self._stale.update(places)
 
+
+_GET = "SELECT value FROM meta WHERE key = ?"
 
 _RAISE_REVISION = """
 INSERT INTO meta (key, value) VALUES ('revision', '1')
@@ -147,5 +149,27 @@ def _index_states(connection: Any) -> None:
     connection.execute(text("CREATE INDEX item_state ON itemrow (service, state, collection)"))
 
 
-MIGRATIONS: tuple[Callable[[Any], None], ...] = (_create, _index_versions, _index_states)
+def _keep_titles(connection: Any) -> None:
+    """A search reads an index with name and title of every item, and SQLite sees to the title.
+
+    A generated column would do the same, but no index that holds one is ever enough for SQLite to read.
+    """
+    known = connection.execute(text("SELECT name FROM pragma_table_info('itemrow')")).scalars()
+    if "title" not in known.all():
+        connection.execute(text("ALTER TABLE itemrow ADD COLUMN title VARCHAR"))
+        connection.execute(text(f"UPDATE itemrow SET title = {TITLE.format(about='about')}"))  # noqa: S608 - constant
+        connection.execute(text("DROP INDEX item_folder"))
+        connection.execute(text("CREATE INDEX item_folder ON itemrow (folder, fold, title)"))
+    title = f"UPDATE itemrow SET title = {TITLE.format(about='new.about')} WHERE id = new.id"  # noqa: S608 - constant
+    for when in ("INSERT ON itemrow WHEN new.title IS NULL", "UPDATE OF about ON itemrow"):
+        name = f"item_{when[:6].lower()}"
+        connection.execute(text(f"CREATE TRIGGER {name} AFTER {when} BEGIN {title}; END"))
+
+
+MIGRATIONS: tuple[Callable[[Any], None], ...] = (
+    _create,
+    _index_versions,
+    _index_states,
+    _keep_titles,
+)
 """From schema N to N + 1, by position."""

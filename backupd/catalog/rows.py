@@ -5,12 +5,12 @@ A changed table needs a new number and a migration in `catalog`.
 
 from __future__ import annotations
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Column, Index, String, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from backupd.model import Service
 
-SCHEMA = 3
+SCHEMA = 4
 """The schema this version writes, kept in `PRAGMA user_version`."""
 
 HELD, MISSING, GONE, LEAVING = 0, 1, 2, 3
@@ -69,8 +69,15 @@ def id_of(row: FolderRow) -> int:
     return row.id
 
 
+TITLE = "coalesce(json_extract({about}, '$.subject'), json_extract({about}, '$.name'), '')"
+"""What a person calls an item, by what is told about it."""
+
+
 class ItemRow(SQLModel, table=True):
     """One item in the mirror.
+
+    The column `title` is no attribute: the database keeps it, for `backupd.lookup`, which reads nothing but the index
+    that it is in.
 
     Attributes:
         scope: 0, or for files the drive's row: the space in which `key` is unique.
@@ -83,10 +90,12 @@ class ItemRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("service", "scope", "key"),
         Index("item_source", "collection", "source_id"),
-        Index("item_folder", "folder", "fold"),
+        Column("title", String),
+        Index("item_folder", "folder", "fold", "title"),
         Index("item_state", "service", "state", "collection"),
         Index("item_version", "service", "version"),
     )
+    __mapper_args__ = {"exclude_properties": ["title"]}
     id: int | None = Field(default=None, primary_key=True)
     service: Service
     scope: int = 0

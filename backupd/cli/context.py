@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from backupd.app import App
+    from backupd.config import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,14 @@ class Context:
     path: str | None
     debug: bool = False
 
+    def config(self) -> Config:
+        """The configuration alone. Raises ConfigError."""
+        from backupd import config  # noqa: PLC0415 - help and errors do not wait for it
+
+        return config.load(config.find(Path(self.path) if self.path else None))
+
     def app(self) -> App:
         """The composed application. Raises ConfigError."""
-        from backupd import config  # noqa: PLC0415 - help and errors do not wait for it
-        from backupd.app import App  # noqa: PLC0415
+        from backupd.app import App  # noqa: PLC0415 - nor who only looks something up for all this
 
-        return App(config.load(config.find(Path(self.path) if self.path else None)))
+        return App(self.config())

@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from backupd import restores
+from backupd import lookup, restores
 from backupd.cli.context import Context
+from backupd.cli.options import Account, Json
 from backupd.cli.output import emit, size
 from backupd.cli.plain import printable
-from backupd.cli.reading import Account, Json, matching
 from backupd.contents import Selection
 from backupd.errors import ItemError, UserError
 from backupd.held import Checked
@@ -83,12 +83,12 @@ def _files(
     given: Context = context.obj
     home = given.app().home(account)
     copied, bytes_ = 0, 0
-    for each in matching(home, pattern):
-        source, place = home.mirror().absolute(each["path"]), target / each["path"]
+    for each in lookup.matching(home.catalog_path, lookup.Wanted(pattern)):
+        source, place = home.mirror().absolute(each.path), target / each.path
         place.parent.mkdir(parents=True, exist_ok=True)
         if not place.exists():
             shutil.copy2(source, place)
-        copied, bytes_ = copied + 1, bytes_ + each["size"]
+        copied, bytes_ = copied + 1, bytes_ + each.size
     if not copied:
         raise UserError(f"Nothing matches {pattern!r}.", hint="`backupd find` shows what does.")
     payload = {"exported": copied, "bytes": bytes_, "folder": str(target)}

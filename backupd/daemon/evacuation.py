@@ -23,12 +23,12 @@ from pathlib import Path
 
 from backupd import notices
 from backupd.alerts import Alerts, Message
-from backupd.app import App, Outcome, Run, matches
+from backupd.app import App, Outcome, Run
 from backupd.config import AccountFilter
 from backupd.cutoff import FROZEN, GRAVE, Cause, State
 from backupd.daemon.attention import Attended, Attention
 from backupd.errors import BackupdError, UserError
-from backupd.home import Home, home_of
+from backupd.home import Home, home_of, matches
 from backupd.locks import exclusive
 from backupd.model import Account, Service
 from backupd.ports import Source
