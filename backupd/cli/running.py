@@ -102,14 +102,14 @@ def _render(app: App, result: Evacuated, out: Console) -> None:
     out.print(
         f"\n{len(result.protected)} of {total} accounts: all that is held here is in {places}."
     )
-    if result.lacking:
-        out.print(f"NOT done: {len(result.lacking)} of {total} accounts are not complete:")
-        for scope, why in sorted(result.lacking.items()):
-            out.print(printable(f"  {scope}: {why}"))
-    else:
-        out.print(f"Done: a snapshot of everything is in {places}.")
     for address, age in sorted(result.ages.items(), key=lambda each: -each[1]):
         out.print(f"  {address}: the newest protected message is {_words(age)} old")
+    if not result.lacking:
+        out.print(f"\nDone: a snapshot of everything is in {places}.")
+        return
+    out.print(f"\nNOT done: of {len(result.lacking)} accounts not everything could be had:")
+    for scope, why in sorted(result.lacking.items()):
+        out.print(printable(f"  {scope}: {why}"))
 
 
 def _words(seconds: float) -> str:
