@@ -15,6 +15,7 @@ from typing import IO, Any, TypeVar
 from backupd.config import Storage
 from backupd.errors import TransientError, UserError, VaultError, VaultLocked, VaultUnreachable
 from backupd.locations import parse
+from backupd.locks import exclusive
 from backupd.model import Snapshot
 from backupd.names import parse_time
 from backupd.patience import LATE, Patience
@@ -43,6 +44,10 @@ SOME = 10
 
 AT_ONCE = 200
 """Snapshots named in one command: ids of 64 characters, far below what a command line may hold."""
+
+
+BEGINNING = 180.0
+"""Seconds to wait for another account of a shared vault to begin it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,18 @@ class Vault:
         return within * SOME if within else None
 
     def create(self) -> bool:
-        """Create the repository; False when it is already there. Raises as `Repository.run`."""
+        """Create the repository; False when it is already there. Raises as `Repository.run`.
+
+        Of two that begin a shared one at the same time restic would let both: each with a key of its own, one
+        of which opens nothing.
+        """
+        self.repository.cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mark = hashlib.sha256(self.repository.location.encode()).hexdigest()[:16]
+        place = self.repository.cache / f"begin-{mark}.lock"
+        with exclusive(place, f"beginning {self.repository.label}", patience=BEGINNING):
+            return self._create()
+
+    def _create(self) -> bool:
         within = self.repository.answer_within
         try:
             if self.repository.exists():
