@@ -227,18 +227,18 @@ def values_of(response: Untagged) -> dict[str, object]:
 
 def moment(value: object) -> datetime | None:
     """An INTERNALDATE in UTC (` 2-Jan-2023 04:05:06 +0100`), or None."""
-    found = _DATE.fullmatch(value) if isinstance(value, bytes) else None
+    found = _DATE.fullmatch(value.decode("latin-1")) if isinstance(value, bytes) else None
     return moment_of(*found.groups()) if found else None
 
 
-_DATE = re.compile(rb" *(\d{1,2})-([A-Za-z]{3})-(\d{1,4}) (\d\d?):(\d\d?):(\d\d?) ([+-]\d{4}) *")
+_DATE = re.compile(r" *(\d{1,2})-([A-Za-z]{3})-(\d{1,4}) (\d\d?):(\d\d?):(\d\d?) ([+-]\d{4}) *")
 
 
-def moment_of(*told: bytes) -> datetime | None:
+def moment_of(*told: str) -> datetime | None:
     """A moment in UTC from day, name of the month, year, hour, minute, second and zone (`+0100`); None for what is none."""
     day, month, year, hour, minute, second, zone = told
     try:
-        number = _MONTHS[month.decode("ascii").lower()]
+        number = _MONTHS[month.lower()]
         shift = _zone(zone)
         local = datetime(
             int(year), number, int(day), int(hour), int(minute), int(second), tzinfo=shift
@@ -249,7 +249,7 @@ def moment_of(*told: bytes) -> datetime | None:
 
 
 @lru_cache(maxsize=200)
-def _zone(text: bytes) -> timezone:
+def _zone(text: str) -> timezone:
     """Raises ValueError for a shift of a day or more."""
     shift = timedelta(hours=int(text[1:-2]), minutes=int(text[-2:]))
-    return timezone(-shift if text.startswith(b"-") else shift) if shift else UTC
+    return timezone(-shift if text.startswith("-") else shift) if shift else UTC

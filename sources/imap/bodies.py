@@ -187,7 +187,7 @@ class Reader:
         item = owner.waiting.pop(message.uid)
         self._hopeless = 0
         note = SIZE_DIFFERS if message.size and message.size != sink.draft.size else ""
-        self._add(Fetched(item, sink.draft, _learnt(message), note=note))
+        self._add(Fetched(item, sink.draft, _learnt(message, item), note=note))
 
     def _ended(self, session: Session, chunk: Chunk, answer: Answer) -> None:
         """What was left out is gone, or is tried once more by itself."""
@@ -254,10 +254,10 @@ class Reader:
         self._open.clear()
 
 
-def _learnt(message: Message[Sink]) -> Facts:
-    """What came along with the bytes."""
+def _learnt(message: Message[Sink], item: Item) -> Facts:
+    """What came along with the bytes and was not listed."""
     told = {**facts.of_flags(message.flags), **facts.of_header(message.sink.head)}
-    if message.date:
+    if message.date and "received" not in item.facts:
         told["received"] = facts.written(message.date.astimezone(UTC))
     return told
 

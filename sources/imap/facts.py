@@ -131,7 +131,7 @@ def _clean(text: str) -> str:
 
 def _sent(text: str) -> str:
     if usual := _DATE.fullmatch(text):
-        moment = moment_of(*(each.encode() for each in usual.groups()))
+        moment = moment_of(*usual.groups())
         return written(moment) if moment else ""
     try:
         found = parsedate_to_datetime(text)
@@ -142,4 +142,5 @@ def _sent(text: str) -> str:
 
 def written(moment: datetime) -> str:
     """RFC 3339 in UTC; raises OverflowError at the ends of time."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    there = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return there.isoformat(timespec="seconds").replace("+00:00", "Z")
