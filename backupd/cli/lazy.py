@@ -23,9 +23,9 @@ class Known:
 
 
 COMMANDS = (
-    Known("status", "reading", "If cut off now: what would be lost, and what to type next."),
+    Known("status", "reading", "If cut off now: what is lost, and what to type."),
     Known("restore", "restoring", "Put an account into another place, and prove it arrived."),
-    Known("recover", "recover", "This machine is new: rebuild everything from vaults alone."),
+    Known("recover", "recover", "A new machine: rebuild everything from vaults alone."),
     Known("evacuate", "running", "Get out what can still be got out, urgent things first."),
     Known("incidents", "incidents", "Which accounts may be cut off, and on what evidence."),
     Known("init", "setup", "Write a configuration, or begin a new vault."),
@@ -41,6 +41,7 @@ COMMANDS = (
     Known("find", "looking", "Find items by subject, name or path."),
     Known("export", "exporting", "Copy items out, or all mail in Proton's or mbox form."),
     Known("verify", "verifying", "Prove what is held."),
+    Known("repair", "repairing", "Heal what verify found, from whatever is still whole."),
     Known("report", "reporting", "What is safe and what is proven: a signed report."),
     Known("forget", "keeping", "Forget old snapshots by [retention], or erase one person."),
     Known("prune", "keeping", "Free the space of what was forgotten."),
