@@ -92,6 +92,13 @@ class Chain:
         except (OSError, ValueError, TypeError, KeyError):
             return 0, ""
 
+    def made(self) -> float:
+        """When the newest was made, in seconds since 1970; 0 without one."""
+        try:
+            return (self.folder / HEAD).stat().st_mtime
+        except OSError:
+            return 0.0
+
     def _end(self) -> tuple[int, str]:
         """What the next report goes on from: never less than what was noted, whatever was removed since."""
         noted = self.head()
@@ -106,6 +113,9 @@ class Chain:
         """Everything that is wrong with the reports of this installation."""
         links: list[Link] = []
         yield from check(self.files(), key, links)
+        if links and links[0].sequence > 1:
+            what = f"The chain begins with report {links[0].sequence}: those before it are no longer there."
+            yield Fault("removed", links[0].path.name, what)
         number, sha256 = self.head()
         newest = links[-1] if links else None
         if number > (newest.sequence if newest else 0):

@@ -81,6 +81,8 @@ def event_of(told: Told) -> Event | None:
         return Changed(facts["before"], facts["after"])
     if told.kind == "run-ended" and facts.get("outcome") and facts.get("verb") != "fast":
         return Ran(Run([facts["outcome"]]))
+    if told.kind == "found":
+        return Found(facts["findings"])
     if told.kind == "source-failed":
         return Ran(Run(source_errors={told.source: facts["error"]}))
     return None

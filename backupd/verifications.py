@@ -22,9 +22,12 @@ from backupd.verify.findings import Flaw, Verification
 from backupd.verify.listing import verify_listing
 from backupd.verify.mirror import verify_mirror
 from backupd.verify.packs import verify_packs
-from backupd.verify.record import Record, changing
+from backupd.verify.record import Record, changing, read_record
 from backupd.verify.rolling import Pace
 from backupd.verify.source import SourceCheck, verify_source
+
+FIRST = 3600.0
+"""Seconds that a new account has for its first sync and snapshot before it is verified."""
 
 LATER = "Run `backupd sync`, then verify again: what arrived meanwhile is a difference too."
 
@@ -37,12 +40,29 @@ class Wish:
         storage: only this one.
         everything: not only the share that is due.
         to: where a drill goes; see `drill.drill`.
+        beat: called all the while; what it raises ends the verification.
     """
 
     levels: Sequence[int] = USUAL
     storage: str | None = None
     everything: bool = False
     to: str = ""
+    beat: Callable[[], None] = lambda: None
+
+
+def due(app: App, now: float) -> list[Home]:
+    """The accounts whose last verification is longer ago than it may be, the longest ago first."""
+    homes = [home for home in app.homes() if home.account() is not None]
+    when = {home.folder: verified_at(home, app.config.schedule.verify) for home in homes}
+    late = [home for home in homes if not 0 <= now - when[home.folder] < app.config.schedule.verify]
+    return sorted(late, key=lambda home: when[home.folder])
+
+
+def verified_at(home: Home, interval: float) -> float:
+    """When an account was last verified at the usual levels; one that is new is given its first hour."""
+    last = read_record(home).last
+    began = max((each.began for each in last.values() if each.level in USUAL), default=0.0)
+    return began or (home.folder / "account.json").stat().st_mtime + FIRST - interval
 
 
 def verify(
@@ -106,7 +126,7 @@ def verify_account(
 
 def _level(app: App, home: Home, wish: Wish, record: Record, level: int) -> Iterator[Verification]:
     schedule, period = app.config.schedule.verify, app.config.verify.read_all
-    pace = Pace(time.time(), period, schedule, wish.everything)
+    pace = Pace(time.time(), period, schedule, wish.everything, wish.beat)
     scratch = app.config.state_dir / "tmp"
     if level == SOURCE:
         yield _at_source(app, home)
@@ -115,7 +135,7 @@ def _level(app: App, home: Home, wish: Wish, record: Record, level: int) -> Iter
         yield verify_mirror(home, record, pace)
     for vault in _vaults(app, home, wish):
         if level == LISTING:
-            yield verify_listing(home, vault, record, scratch)
+            yield verify_listing(home, vault, record, pace, scratch)
         elif level == PACKS:
             yield verify_packs(home, vault, record, pace)
         elif level == CONTENT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sqlalchemy import text
+from sqlalchemy.exc import DatabaseError
 from sqlmodel import select
 
 from backupd.catalog.database import CHUNK, Database
@@ -22,7 +23,7 @@ class Places(Database):
             yield (str(row[0]), int(row[1]), str(row[2]), str(row[3]), str(row[4]))
 
     def shards(self) -> Iterator[tuple[int, str]]:
-        """Every folder that items lie in, by its row and, in mail, month."""
+        """Every folder that has an index file, by its row and, in mail, month."""
         rows = self._session.connection().execute(text(_SHARDS))
         yield from [(int(row[0]), str(row[1])) for row in rows]
 
@@ -36,12 +37,20 @@ class Places(Database):
         query = select(Meta.value, Meta.key).where(Meta.key.like("snapshot:%:revision"))  # type: ignore[attr-defined]
         return {value: key.split(":")[1] for value, key in self._session.exec(query)}
 
+    def sound(self) -> bool:
+        """Whether SQLite finds the file whole."""
+        try:
+            found = self._session.connection().execute(text("PRAGMA quick_check(1)"))
+            return bool(found.scalar_one() == "ok")
+        except DatabaseError:
+            return False
+
     def folder_at(self, path: str) -> FolderRow | None:
         """The collection, or folder of a drive, at a mirror path."""
         return self._session.exec(select(FolderRow).where(FolderRow.path == path)).first()
 
     def has_shard(self, folder: FolderRow, shard: str) -> bool:
-        """Whether any item lies in a month of a mail folder, or directly in another folder."""
+        """Whether a month of a mail folder, or another folder, has an index file."""
         query = text(_HAS_MONTH if folder.service is Service.MAIL else _HAS_ANY)
         found = self._session.connection().execute(query, {"folder": folder.id, "shard": shard})
         return found.first() is not None
@@ -55,7 +64,9 @@ ORDER BY replace(f.path || '/' || i.name, '/', char(1))
 
 _SHARD = "CASE WHEN service = 'MAIL' THEN substr(name, 1, instr(name, '/') - 1) ELSE '' END"
 
-_SHARDS = f"SELECT DISTINCT folder, {_SHARD} FROM itemrow ORDER BY 1, 2"  # noqa: S608 - constants
+_PARENTS = "SELECT parent, '' FROM folderrow WHERE service = 'FILES' AND collection IS NOT NULL"
+
+_SHARDS = f"SELECT folder, {_SHARD} FROM itemrow UNION {_PARENTS} ORDER BY 1, 2"  # noqa: S608 - constants
 
 _SIZES = f"""
 SELECT f.path || CASE WHEN s.shard = '' THEN '' ELSE '/' || s.shard END, s.items, s.bytes
@@ -65,4 +76,7 @@ FROM (SELECT folder, {_SHARD} AS shard, COUNT(*) AS items, SUM(size) AS bytes
 
 _HAS_MONTH = "SELECT 1 FROM itemrow WHERE folder = :folder AND name >= :shard || '/' AND name < :shard || '0' LIMIT 1"
 
-_HAS_ANY = "SELECT 1 FROM itemrow WHERE folder = :folder LIMIT 1"
+_HAS_ANY = """
+SELECT 1 FROM itemrow WHERE folder = :folder UNION
+SELECT 1 FROM folderrow WHERE parent = :folder AND service = 'FILES' AND collection IS NOT NULL LIMIT 1
+"""

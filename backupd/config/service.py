@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Annotated, Literal
 
 from pydantic import (
@@ -55,6 +56,11 @@ class Schedule(Section):
         if text and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text):
             raise ValueError('quiet hours are two times of day, such as "22:00-06:00"')
         return text
+
+    def quiet_now(self) -> bool:
+        """Whether it is quiet by this machine's clock."""
+        clock = time.localtime()
+        return self.is_quiet(clock.tm_hour * 60 + clock.tm_min)
 
     def is_quiet(self, minute: int) -> bool:
         """Whether a minute of the day lies in the quiet hours."""

@@ -98,7 +98,7 @@ class Engine:
             executors={
                 "slow": ThreadPoolExecutor(app.config.limits.workers),
                 "fast": ThreadPoolExecutor(FAST_WORKERS),
-                "rounds": ThreadPoolExecutor(max(4, len(app.config.sources) + 2)),
+                "rounds": ThreadPoolExecutor(len(app.config.sources) + 6),
                 "tick": ThreadPoolExecutor(1),
             },
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
@@ -235,8 +235,7 @@ class Engine:
             verb = ward.owed.pop() if not urgent and ward.owed else ""
 
     def _waits(self, verb: str) -> bool:
-        clock = time.localtime()
-        quiet = self.app.config.schedule.is_quiet(clock.tm_hour * 60 + clock.tm_min)
+        quiet = self.app.config.schedule.quiet_now()
         return self.halted() or (quiet and not self.jobs[verb].urgent)
 
     def _perform(self, ward: Ward, verb: str) -> None:

@@ -9,6 +9,7 @@ Kinds and what their `facts` hold:
     account-found       -
     account-vanished    error
     source-failed       error
+    found               findings (`backupd.ports.Finding`): what a verification found damaged
     disk-low, disk-ok   free, total (bytes), folder
     minute              accounts, working: once a minute, whatever happens
 """

@@ -79,6 +79,7 @@ ROUNDS = (
     Round("minute", lambda _: rounds.MINUTE, rounds.minute),
     Round("evacuations", lambda _: rounds.SOON, rounds.evacuations),
     Round("forget", lambda _: rounds.RETAIN, rounds.forget),
+    Round("verify", lambda _: rounds.MINUTE, rounds.verify),
     Round("prune", lambda _: rounds.RETAIN, rounds.prune),
 )
 """For no account in particular."""

@@ -9,13 +9,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from backupd import verifications
 from backupd.app import Outcome
 from backupd.cutoff import Case
 from backupd.daemon.attention import Attended, Stopping
 from backupd.daemon.evacuation import evacuate, held, wanted
 from backupd.errors import BackupdError
+from backupd.home import Home
 from backupd.keeping import FORGET, PRUNE, Rounds, due, forget_all, prune_all
 from backupd.marks import mark_of, word
+from backupd.report import chain_of, issue
+from backupd.verifications import Wish
+from backupd.verify.findings import Verification
 
 if TYPE_CHECKING:
     from backupd.daemon.engine import Engine
@@ -72,6 +77,48 @@ def _retain(engine: Engine, verb: str, work: Callable[..., Rounds]) -> None:
         failed = sum(bool(each.errors) for each in rounds.results)
         level = logging.WARNING if failed else logging.INFO
         log.log(level, "%s: %d accounts, %d failed", verb, len(rounds.results), failed)
+
+
+def verify(engine: Engine) -> None:
+    """Prove the accounts that are due, one after the other; then a signed report of all, once a day."""
+    config = engine.app.config
+    found: list[Verification] = []
+    for home in verifications.due(engine.app, time.time()):
+        if engine.halted() or config.schedule.quiet_now():
+            break
+        mark = mark_of(home.folder.parent.name, home.address)
+        with suppress(Stopping), engine.attention("verify", mark) as attention:
+            found += _verified(engine, home, Wish(beat=attention.check))
+    chain = chain_of(config.state_dir)
+    damaged = any(each.damaged for each in found)
+    if found and (damaged or time.time() - chain.made() >= config.schedule.verify):
+        try:
+            issue(engine.app, (), found)
+        except BackupdError as error:
+            log.warning("no report was made (%s); `backupd report` says why", word(error.reason))
+
+
+def _verified(engine: Engine, home: Home, wish: Wish) -> list[Verification]:
+    """What came of it is told to those who listen, and kept where `status` looks."""
+    source, mark = home.folder.parent.name, mark_of(home.folder.parent.name, home.address)
+    try:
+        found = list(verifications.verify_account(engine.app, home, wish))
+    except BackupdError as error:
+        log.warning("account %s: verify failed (%s)", mark, word(error.reason))
+        log.debug("account %s: %s", mark, error)
+        return []
+    except Stopping:
+        raise
+    except Exception as error:  # a bug costs one account its proof, not the others theirs
+        log.error("account %s: verify broke: %s", mark, type(error).__name__)  # noqa: TRY400 - the message may name people
+        log.debug("", exc_info=True)
+        return []
+    bad = [each for each in found if each.exit_code]
+    level = logging.ERROR if any(each.damaged for each in bad) else logging.WARNING if bad else logging.INFO  # fmt: skip
+    log.log(level, "account %s: verified: %d whole, %d not", mark, len(found) - len(bad), len(bad))
+    for event in verifications.told(found):
+        engine.bulletin.tell("found", source, home.address, findings=event.findings)
+    return found
 
 
 def _unlisted(engine: Engine, name: str, error: BackupdError) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -84,7 +84,7 @@ def _read(
     total = sum(size for _, size in sizes.values())
     units = divided(sizes, max(LEAST, int(total * pace.portion(times, total))), places())
     now = due(units, times, pace)[: None if pace.everything else STREAMS]
-    work = _Work(chosen, {each.path: each for each in now})
+    work = _Work(chosen, {each.path: each for each in now}, pace.beat)
     work.compare(places())
     if work.flawed:
         work = _again(home, chosen, work, places())
@@ -99,7 +99,7 @@ def _read(
 def _again(home: Home, chosen: Subject, first: _Work, places: Iterator[Place]) -> _Work:
     """What looked wrong, once more while the vault stands still: a prune may have moved it under us."""
     units = {path: unit for path, unit in first.units.items() if path in first.flawed}
-    second = _Work(chosen, units or first.units)
+    second = _Work(chosen, units or first.units, first.beat)
     with home.at_vault(chosen.vault.storage, patience=PATIENCE):
         second.compare(places)
     second.read = first.read | second.read
@@ -114,8 +114,8 @@ class _Work:
         flawed: units with a flaw.
     """
 
-    def __init__(self, chosen: Subject, units: dict[str, Unit]) -> None:
-        self.units = units
+    def __init__(self, chosen: Subject, units: dict[str, Unit], beat: Callable[[], None]) -> None:
+        self.units, self.beat = units, beat
         self.read: Sizes = {}
         self.flawed: set[str] = set()
         self._chosen = chosen
@@ -133,6 +133,7 @@ class _Work:
         """Every item of them against what is recorded. Raises VaultError when the storage is gone."""
         wanted = (each for each in places if self._unit(each.path))
         for place, member in joined(wanted, self._members()):
+            self.beat()
             if member is None and place is not None:
                 what = f"{place.path} does not come out of {self._label}."
                 self._note(Flaw("missing", place.path, what, HEAL))

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from backupd.catalog import Catalog
 from backupd.errors import BackupdError
 from backupd.home import Home
 from backupd.merkle import Tree, leaf
@@ -15,13 +14,16 @@ from backupd.verify import LISTING
 from backupd.verify.findings import Flaw, Verification
 from backupd.verify.places import Place, is_ours, joined
 from backupd.verify.record import Record
-from backupd.verify.vaults import Subject, recorded, subject
+from backupd.verify.rolling import Pace
+from backupd.verify.vaults import Recorded, Subject, recorded, subject
 
 ALTERED = "The catalog was altered: `backupd repair` writes it anew from what the mirror and the vault prove."
 INCOMPLETE = "`backupd repair` makes a new snapshot from the mirror."
 
 
-def verify_listing(home: Home, vault: Vault, record: Record, scratch: Path) -> Verification:
+def verify_listing(
+    home: Home, vault: Vault, record: Record, pace: Pace, scratch: Path
+) -> Verification:
     """Compare the newest snapshot with what was recorded; what goes wrong is in the answer."""
     found = Verification(home.address, home.folder.parent.name, LISTING, vault.storage)
     began = time.monotonic()
@@ -30,7 +32,9 @@ def verify_listing(home: Home, vault: Vault, record: Record, scratch: Path) -> V
             chosen = subject(home, catalog, vault, record, found)
             if chosen is not None:
                 roots = record.vault(vault.storage).setdefault("roots", {})
-                _compare(chosen, catalog, scratch, found, roots)
+                with Tree(scratch) as tree, recorded(chosen, catalog, scratch) as places:
+                    _compare(chosen, places, tree, pace, found)
+                    _same_root(chosen, tree.root(), roots, found)
     except BackupdError as error:
         found.broken_off(error)
     found.seconds = time.monotonic() - began
@@ -38,19 +42,24 @@ def verify_listing(home: Home, vault: Vault, record: Record, scratch: Path) -> V
 
 
 def _compare(
-    chosen: Subject, catalog: Catalog, scratch: Path, found: Verification, roots: dict[str, str]
+    chosen: Subject, places: Recorded, tree: Tree, pace: Pace, found: Verification
 ) -> None:
-    with Tree(scratch) as tree, recorded(chosen, catalog, scratch) as places:
-        listed = _files(chosen.vault.entries(chosen.snapshot))
-        for place, entry in joined(_leaves(places(), tree), listed):
-            found.items += entry is not None
-            found.size += entry.size if entry else 0
-            found.of_items += place is not None
-            found.of_size += place.size if place else 0
-            for flaw in _judged(chosen, place, entry):
-                found.note(flaw)
-        found.share, root = 1.0, tree.root()
-        found.facts.update(by=places.by, root=root, leaves=tree.leaves, time=chosen.snapshot.time)
+    listed = _files(chosen.vault.entries(chosen.snapshot))
+    for place, entry in joined(_leaves(places(), tree), listed):
+        pace.beat()
+        found.items += entry is not None
+        found.size += entry.size if entry else 0
+        found.of_items += place is not None
+        found.of_size += place.size if place else 0
+        for flaw in _judged(chosen, place, entry):
+            found.note(flaw)
+    found.share = 1.0
+    found.facts.update(by=places.by, leaves=tree.leaves, time=chosen.snapshot.time)
+
+
+def _same_root(chosen: Subject, root: str, roots: dict[str, str], found: Verification) -> None:
+    """What is recorded of a snapshot never changes."""
+    found.facts.update(root=root)
     before = roots.setdefault(chosen.snapshot.id, root)
     if before != root:
         short = chosen.snapshot.short_id

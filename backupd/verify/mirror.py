@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,14 @@ def verify_mirror(home: Home, record: Record, pace: Pace) -> Verification:
 
 def _compare(home: Home, times: dict[str, float], pace: Pace, found: Verification) -> None:
     with home.reading() as catalog:
+        if not catalog.sound():
+            raise IntegrityError(
+                f"{catalog.path} is damaged.",
+                hint="`backupd repair` writes it anew from the mirror.",
+                reason="catalog",
+            )
         units = [Unit(*each) for each in catalog.sizes()]
-        look = _Look(home, catalog, {each.path for each in due(units, times, pace)})
+        look = Look(home, catalog, {each.path for each in due(units, times, pace)}, pace.beat)
         suspects = [each for each in look.units() if look.flaws(*each)]
         suspicious = suspects or any(look.strays()) or look.lost() or look.described()
         found.of_items, found.of_size = catalog.totals()
@@ -77,7 +83,7 @@ def _look_again(
     try:
         with home.writing(patience=PATIENCE) as catalog:
             recover(catalog, home.mirror())
-            look = _Look(home, catalog, chosen)
+            look = Look(home, catalog, chosen)
             for folder, shard in suspects:
                 for flaw in look.flaws(folder, shard):
                     found.note(flaw)
@@ -87,11 +93,17 @@ def _look_again(
         found.broken_off(error)
 
 
-class _Look:
+class Look:
     """One look at a mirror; everything it says may be overtaken by a sync, unless the lock is held."""
 
-    def __init__(self, home: Home, catalog: Catalog, chosen: set[str]) -> None:
-        self.chosen = chosen
+    def __init__(
+        self,
+        home: Home,
+        catalog: Catalog,
+        chosen: set[str],
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.chosen, self._beat = chosen, beat
         self.hashed = self.hashed_size = 0
         self._home, self._catalog = home, catalog
         self._mirror = Mirror(home.mirror_path, home.folder / "drafts")
@@ -106,7 +118,7 @@ class _Look:
             folder = self._catalog.folder(folder_id)
             place = f"{folder.path}/{shard}" if shard else folder.path
             there = _files(self._mirror.absolute(place))
-            flaws = [*self._items(folder, shard, place, there), *self._index(folder, shard)]
+            flaws = [*self._items(folder, shard, place, there), *self.index(folder, shard)]
         except IntegrityError as error:
             return [Flaw("catalog", f"folder {folder_id}", str(error), error.hint)]
         except OSError as error:
@@ -123,6 +135,7 @@ class _Look:
         deep = place in self.chosen
         for row in self._catalog.items(folder=folder.id, shard=shard):
             path = f"{folder.path}/{row.name}"
+            self._beat()
             size = there.pop(row.name.rpartition("/")[2], None)
             if size is None:
                 yield Flaw("missing", path, f"{path} is missing from the mirror.", REPAIR)
@@ -138,7 +151,8 @@ class _Look:
             what = f"{path} does not hold the bytes that were fetched."
             yield Flaw("altered", path, what, REPAIR)
 
-    def _index(self, folder: FolderRow, shard: str) -> Iterator[Flaw]:
+    def index(self, folder: FolderRow, shard: str) -> Iterator[Flaw]:
+        """Whether the index file of a folder (and month) says what the catalog does."""
         path = index_path(folder, shard)
         try:
             with self._mirror.absolute(path).open("rb") as held:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from backupd.errors import BackupdError, VaultError, VaultLocked
 from backupd.home import Home
@@ -54,7 +54,7 @@ def _check(
     first: list[list[str]] = [[]] if vault.repository.restic.version < PATIENT else []
     with home.at_vault(vault.storage, patience=PATIENCE):
         for options in (*first, chosen):
-            for flaw in _asked(vault, ["check", *options]) if not found.flawed else ():
+            for flaw in _asked(vault, ["check", *options], pace.beat) if not found.flawed else ():
                 found.note(flaw)
     if not found.damaged and not any(each.kind == "locked" for each in found.flaws):
         times.update({f"{each:02x}": pace.now for each in read})
@@ -64,14 +64,14 @@ def _check(
     found.facts.update(oldest=min(fresh, default=0.0))
 
 
-def _asked(vault: Vault, arguments: list[str]) -> Iterator[Flaw]:
+def _asked(vault: Vault, arguments: list[str], beat: Callable[[], None]) -> Iterator[Flaw]:
     """What the check finds. Raises as `Repository.run` when the storage does not answer.
 
     A check that fails is asked for again without a lock: one that then goes well could only not
     write its lock, and one that fails again, while the vault can be opened, has found damage.
     """
     try:
-        vault.run(arguments)
+        vault.run(arguments, beat=beat)
     except VaultLocked as error:
         yield Flaw("locked", vault.storage, str(error), error.hint, damage=False)
         return
@@ -79,7 +79,7 @@ def _asked(vault: Vault, arguments: list[str]) -> Iterator[Flaw]:
         if first.exit_code != VaultError.exit_code:
             raise  # the storage does not answer
         try:
-            vault.repository.run([*arguments, "--no-lock"])
+            vault.repository.run([*arguments, "--no-lock"], beat=beat)
         except VaultError as second:
             must_exist(vault)
             yield from _damage(vault, second)

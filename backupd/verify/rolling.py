@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 
 LEAST = 64 << 20
@@ -31,12 +31,14 @@ class Pace:
         period: seconds within which everything shall have been looked at.
         interval: seconds between two verifications.
         everything: look at everything, now.
+        beat: called all the while; what it raises ends the verification.
     """
 
     now: float
     period: float
     interval: float
     everything: bool = False
+    beat: Callable[[], None] = lambda: None
 
     def portion(self, times: Mapping[str, float], total: int) -> float:
         """The share of `total` bytes that is due: by the time since the last look, never less than `LEAST`."""

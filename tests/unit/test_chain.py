@@ -59,6 +59,7 @@ DEEDS: dict[str, tuple[Deed, set[str]]] = {
         lambda _, files: files[1].write_bytes(files[1].read_bytes().replace(b"1", b"7", 1)),
         {"altered", "chain"},
     ),
+    "removed from the beginning": (lambda _, files: files[0].unlink(), {"removed"}),
     "removed from the middle": (lambda _, files: files[1].unlink(), {"removed"}),
     "removed from the end": (lambda _, files: files[2].unlink(), {"removed"}),
     "all removed": (lambda _, files: [each.unlink() for each in files], {"removed"}),
