@@ -242,6 +242,13 @@ class Repository:
             raise
         return True
 
+    def found(self) -> bool:
+        """Whether there is a repository; one on this machine is not opened for that. Raises as `run` does."""
+        place = parse(self.location)
+        if place.kind == "local":
+            return (Path(self.location.removeprefix("local:")) / "config").is_file()
+        return self.exists()
+
     def knock(self) -> None:
         """Raise VaultUnreachable when nobody takes a connection where the storage should be.
 

@@ -116,7 +116,7 @@ def _emptier(catalog: Catalog, vault: Vault) -> str:
     """Why the mirror as it is must not become the newest snapshot, or ""."""
     if not catalog.get(f"snapshot:{vault.storage}:id"):
         return ""
-    held, last = catalog.totals()[0], catalog.get(f"snapshot:{vault.storage}:items")
+    held, last = catalog.number(), catalog.get(f"snapshot:{vault.storage}:items")
     if last and held >= int(last):
         return ""
     fewer = f"holds {last} items, the mirror {held}" if last else "may hold more than the mirror"
@@ -156,12 +156,12 @@ def _note(catalog: Catalog, vault: Vault, written: Written) -> None:
         catalog.put(f"snapshot:{vault.storage}:id", written.snapshot_id)
         catalog.put(f"snapshot:{vault.storage}:time", str(int(time.time())))
         catalog.put(f"snapshot:{vault.storage}:revision", str(catalog.revision))
-        catalog.put(f"snapshot:{vault.storage}:items", str(catalog.totals()[0]))
+        catalog.put(f"snapshot:{vault.storage}:items", str(catalog.number()))
 
 
 def _must_exist(vault: Vault) -> None:
     """A vault that held snapshots and is not there is not quietly begun anew."""
-    if not vault.repository.exists():
+    if not vault.repository.found():
         raise UserError(
             f"The vault of {vault.address} has vanished from {vault.repository.label}.",
             hint="Is the storage mounted and the address right? To begin a new vault there on purpose, "

@@ -148,9 +148,7 @@ class Items(Database):
 
     def hashes(self, collection: FolderRow) -> Iterator[tuple[str, str, int]]:
         """Key, SHA-256 and size of every item of a collection, in the order of the keys."""
-        query = select(ItemRow.key, ItemRow.sha256, ItemRow.size)
-        query = query.where(ItemRow.collection == collection.id).order_by(ItemRow.key)
-        yield from self._session.exec(query.execution_options(yield_per=CHUNK))
+        yield from self._session.connection().exec_driver_sql(_HASHES, (collection.id,))
 
     def held(self, collection: int) -> int:
         """How many items of a collection are in the mirror or in the retry ledger."""
@@ -191,6 +189,10 @@ class Items(Database):
         count, size = self._session.exec(query).one()
         return count, size
 
+    def number(self) -> int:
+        """How many items there are, without reading any."""
+        return int(self._session.connection().exec_driver_sql(_NUMBER).scalar_one())
+
     def figures(self) -> list[tuple[Service, str, int, int]]:
         """Items and bytes by service and note, in one pass over everything."""
         amount = (func.count(), func.coalesce(func.sum(ItemRow.size), 0))
@@ -207,7 +209,7 @@ class Items(Database):
 
     def files_expected(self) -> int:
         """How many files the mirror must hold: items, their index files, account.json, README."""
-        items = self.totals()[0]
+        items = self.number()
         indexes = self._session.connection().execute(text(_COUNT_INDEXES)).scalar_one()
         return items + int(indexes) + 2
 
@@ -300,10 +302,15 @@ SELECT EXISTS (SELECT 1 FROM itemrow WHERE service = :service AND state > 0)
     OR EXISTS (SELECT 1 FROM folderrow WHERE service = :service AND gone)
 """
 
+_NUMBER = "SELECT COUNT(*) FROM itemrow"
+
+_HASHES = "SELECT key, sha256, size FROM itemrow WHERE collection = ? ORDER BY key"
+
 _COUNT_INDEXES = """
-SELECT (SELECT COUNT(DISTINCT folder || '/' || substr(name, 1, instr(name, '/')))
-        FROM itemrow WHERE service = 'MAIL')
+SELECT (SELECT COUNT(DISTINCT i.folder || '/' || substr(i.fold, 1, instr(i.fold, '/')))
+        FROM folderrow f CROSS JOIN itemrow i ON i.folder = f.id WHERE f.service = 'MAIL')
      + (SELECT COUNT(*) FROM (
-            SELECT DISTINCT folder FROM itemrow WHERE service <> 'MAIL'
+            SELECT id FROM folderrow f WHERE service <> 'MAIL'
+            AND EXISTS (SELECT 1 FROM itemrow i WHERE i.folder = f.id)
             UNION SELECT parent FROM folderrow WHERE service = 'FILES' AND collection IS NOT NULL))
 """
