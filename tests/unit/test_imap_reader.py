@@ -41,6 +41,31 @@ BODIES = st.lists(
     ),
     min_size=1, max_size=6,
 )  # fmt: skip
+USUAL = (
+    b"UID 7", b"FLAGS (\\Seen Red \\Recent)", b'INTERNALDATE " 2-Jan-2023 03:04:05 +0130"',
+    b"RFC822.SIZE 5", b"BODY[] {5}\r\nhello",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [b"", b" MODSEQ (12)", b" X {3}\r\na)b"])
+@pytest.mark.parametrize("turn", range(5))
+def test_the_usual_answer_says_what_any_other_order_says(turn: int, more: bytes) -> None:
+    answers = []
+    for pairs in (USUAL, (*USUAL[turn:], *USUAL[:turn])):
+        said = b"* 1 FETCH (%s%s)\r\nB1 OK\r\n" % (b" ".join(pairs), more)
+        [message] = fetch_bodies(Wire(Script(said), "there"), [7], Bytes)
+        answers.append((message.uid, message.flags, message.date, message.size, message.sink))
+    assert answers[0] == answers[1]
+    assert answers[0][1] == {"\\Seen", "Red", "\\Recent"}
+
+
+@pytest.mark.parametrize("after", [b"", b"nonsense\r\n", b")) \r\n", b"* 2 FETCH (UID 8)\r\n"])
+def test_a_usual_answer_that_does_not_end_as_one_is_not_believed(after: bytes) -> None:
+    said = b"* 1 FETCH (%s" % b" ".join(USUAL) + after
+    with pytest.raises(TransientError):
+        list(fetch_bodies(Wire(Script(said), "there"), [7], Bytes))
+
+
 NOISE = (
     b"* 23 EXISTS\r\n", b"* 5 EXPUNGE\r\n", b"* 0 RECENT\r\n", b"* OK [HIGHESTMODSEQ 7] and {12}\r\n",
     b"* 3 FETCH (FLAGS (\\Seen $Forwarded))\r\n", b"* 3 FETCH (UID 1 FLAGS (\\Seen) MODSEQ (12))\r\n",
