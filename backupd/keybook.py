@@ -53,6 +53,7 @@ class Keybook:
         shares: number of a share → when it was last used.
         drill: the last one, of whichever set.
         leaving: `STORAGE/NAME` → restic's id of the key that a rotation has yet to remove.
+        kit: when a recovery kit was made for this set, or 0; `kit_vaults` how many vaults it names.
     """
 
     mark: str = ""
@@ -63,6 +64,8 @@ class Keybook:
     shares: dict[int, float] = field(default_factory=dict)
     drill: Drill | None = None
     leaving: dict[str, str] = field(default_factory=dict)
+    kit: float = 0.0
+    kit_vaults: int = 0
 
     @property
     def cut(self) -> str:
@@ -112,6 +115,7 @@ def findings(book: Keybook, held: Collection[str], now: float) -> Iterator[Findi
     """
     if not held:
         return
+    yield from _kit(book, len(held))
     if not book.mark:
         yield Finding(
             "warning", "recovery keys", "there are none: whoever loses the password file of a storage loses its vaults",
@@ -131,9 +135,22 @@ def findings(book: Keybook, held: Collection[str], now: float) -> Iterator[Findi
     yield _drill(book, now)
     if book.leaving:
         yield Finding(
-            "warning", "rotation", f"an old key still opens {len(book.leaving)} vaults",
+            "warning", "rotation", f"an old key still opens {_vaults(len(book.leaving))}",
             "`backupd keys rotate` goes on where it stopped.",
         )  # fmt: skip
+
+
+def _kit(book: Keybook, held: int) -> Iterator[Finding]:
+    hint = "`backupd kit` writes it: print it, and keep it away from this machine."
+    if not book.kit:
+        yield Finding("warning", "recovery kit", "none was made since the keys changed", hint)
+        return
+    day = f"{datetime.fromtimestamp(book.kit, UTC):%Y-%m-%d}"
+    if held > book.kit_vaults:
+        words = f"made on {day}, and lacks {_vaults(held - book.kit_vaults)} begun since"
+        yield Finding("warning", "recovery kit", words, hint)
+    else:
+        yield Finding("ok", "recovery kit", f"made on {day}")
 
 
 def _drill(book: Keybook, now: float) -> Finding:
@@ -143,7 +160,7 @@ def _drill(book: Keybook, now: float) -> Finding:
         return Finding("warning", "recovery drill", "the shares were never tried", hint)
     day = f"{datetime.fromtimestamp(last.when, UTC):%Y-%m-%d}"
     if last.failed:
-        return Finding("error", "recovery drill", f"{last.failed} vaults did not open on {day}", "`backupd keys recovery --extend` gives them a recovery key.")  # fmt: skip
+        return Finding("error", "recovery drill", f"{_vaults(last.failed)} did not open on {day}", "`backupd keys recovery --extend` gives them a recovery key.")  # fmt: skip
     untried = [str(each) for each in range(1, book.number + 1) if each not in book.shares]
     words = f"last done on {day}"
     if now - last.when > YEAR:
@@ -151,6 +168,10 @@ def _drill(book: Keybook, now: float) -> Finding:
     if untried:
         return Finding("ok", "recovery drill", f"{words}; never tried: share {', '.join(untried)}")
     return Finding("ok", "recovery drill", f"{words}; every share was tried once")
+
+
+def _vaults(number: int) -> str:
+    return "1 vault" if number == 1 else f"{number} vaults"
 
 
 def _place(state_dir: Path) -> Path:

@@ -13,7 +13,7 @@ import json
 import shlex
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from backupd.errors import BackupdError, ConfigError
 from backupd.jurisdictions import Told, as_told, of_storage
 from backupd.keybook import Keybook
 from backupd.keyring import kept
+from backupd.mirror import hash_file
 from backupd.opening import SCRIPT
 from backupd.sovereignty import known_operators
 from backupd.status import domains
@@ -143,6 +144,13 @@ def write(kit: Kit, folder: Path) -> list[Path]:
     for name, text in made.items():
         private.put(folder / name, text)
     return [folder / name for name in made]
+
+
+def remember(app: App, kit: Kit) -> None:
+    """Note that there is a kit, so that `status` can say when it has grown old."""
+    book = keybook.load(app.config.state_dir)
+    known = len({(each.storage, each.name) for each in kit.vaults})
+    keybook.save(app.config.state_dir, replace(book, kit=kit.made, kit_vaults=known))
 
 
 def as_document(kit: Kit) -> dict[str, Any]:
@@ -281,7 +289,7 @@ def _programs(app: App) -> Iterator[Program]:
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hash_file(file)
 
 
 def tree_sha256(root: Path) -> str:

@@ -39,6 +39,7 @@ def kit(
     path = config.find(Path(given.path) if given.path else None)
     made = kits.gather(app, path, secrets=with_secrets)
     files = [str(each) for each in kits.write(made, Path(output))]
+    kits.remember(app, made)
 
     def render(out: Console) -> None:
         for each in files:

@@ -17,6 +17,7 @@ from backupd import config, keybook, kit, shares
 from backupd.app import App
 from backupd.config.text import as_toml
 from backupd.keybook import Keybook
+from backupd.readiness import as_text, readiness
 from backupd.zone import Record, Zone, zones
 
 ALICE, ODD = "alice@contoso.example", "a <b>;$(reboot)'@contoso.example"
@@ -84,6 +85,14 @@ def test_a_kit_says_how_to_get_at_every_vault_without_us(app: App, tmp_path: Pat
     assert made["kit.html"].count("<svg") == 1
     for word in ("open-vault.py", "restore latest", "SHA-256", "this machine"):
         assert word in made["kit.txt"], word
+
+
+def test_status_knows_of_the_kit_and_when_it_has_grown_old(app: App, tmp_path: Path) -> None:
+    assert "recovery kit: none was made" in as_text(readiness(app))
+    kit.remember(app, kit.gather(app, tmp_path / "config.toml"))
+    assert "recovery kit: made on" in as_text(readiness(app))
+    held(tmp_path, "new@contoso.example")
+    assert "lacks 1 vault" in as_text(readiness(app))
 
 
 def test_hostile_names_stay_text(app: App, tmp_path: Path) -> None:
