@@ -82,8 +82,14 @@ def lists(app: App, chosen: Sequence[Keyed]) -> list[Listed]:
         return list(workers.map(one, chosen))
 
 
-def make(app: App, needed: int, number: int, *, renew: bool, heard: Heard) -> Made:
+def make(
+    app: App, cut: tuple[int, int], hand_out: Callable[[Made], None], heard: Heard, *, renew: bool
+) -> Made:
     """A new secret: its key in every vault, each opened with what the shares gave back.
+
+    Args:
+        cut: shares that are needed, and that are made.
+        hand_out: brings the shares to people; a set that did not reach them is not noted.
 
     Raises UserError when there is no vault, when there is a set already and `renew` is not asked for, or
     when no vault could be given its key; then nothing is noted.
@@ -98,16 +104,18 @@ def make(app: App, needed: int, number: int, *, renew: bool, heard: Heard) -> Ma
             )
         chosen = _some(vaults(app))
         secret = shares.new_secret()
-        cut = shares.split(secret, needed, number)
-        joined = shares.join_all(cut, needed)
+        parts = shares.split(secret, *cut)
+        joined = shares.join_all(parts, cut[0])
         if len(joined.secrets) != 1 or not shares.same(joined.secrets[0], secret):
             raise IntegrityError("The shares did not give back the secret.", hint="Nothing was changed. Try again; if it stays so, this machine is not sound.")  # fmt: skip
         told = _give(app, joined.secrets[0], chosen, heard, fresh=True)
         if not told.done:
             raise next(iter(told.failed.values()))
-        fresh = Keybook(secret.mark, needed, number, time.time(), told.done, drill=book.drill)
+        made = Made(parts, secret, joined, told)
+        hand_out(made)
+        fresh = Keybook(secret.mark, *cut, time.time(), told.done, drill=book.drill)
         keybook.save(app.config.state_dir, replace(fresh, leaving=book.leaving))
-    return Made(cut, secret, joined, told)
+    return made
 
 
 def extend(app: App, typed: Sequence[str], heard: Heard) -> Done:

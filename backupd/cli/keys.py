@@ -97,10 +97,15 @@ def recovery(
             "Shares are not written into a pipe or a log.",
             hint="Run this in a terminal, or name a new folder with --output.",
         )
-    made = keyring.make(app, *_fraction(cut), renew=renew, heard=progress.line)
-    progress.end()
-    files = _write(made, folder) if folder else []
-    emit(_made(made, files), as_json, lambda out: _show_made(out, made, files))
+    files: list[str] = []
+
+    def hand_out(made: Made) -> None:
+        progress.end()
+        files.extend(_write(made, folder) if folder else ())
+        emit(_made(made, files), as_json, lambda out: _show_made(out, made, files))
+        sys.stdout.flush()
+
+    made = keyring.make(app, _fraction(cut), hand_out, progress.line, renew=renew)
     return 1 if made.vaults.failed else 0
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from household import PASSWORD, Household
 
-from backupd import shares
+from backupd import keyring, shares
 from backupd.cli import app
 from backupd.config import Storage
 from backupd.demo.tenant import SimulatedTenant
@@ -177,6 +177,17 @@ def test_shares_are_not_written_into_a_pipe_and_a_set_is_not_replaced_by_chance(
     assert "not empty" in said.stderr
 
 
+def test_a_set_that_reached_nobody_is_not_noted(house: Household) -> None:
+    only_one(house)
+
+    def full(_: object) -> None:
+        raise OSError("no space left on the disk of the shares")
+
+    with pytest.raises(OSError, match="no space"):
+        keyring.make(house.app, (2, 3), full, lambda _: None, renew=False)
+    assert "there are none" in told(house)
+
+
 @pytest.mark.slow
 def test_an_older_set_opens_until_the_new_one_was_tried(house: Household) -> None:
     only_one(house)
@@ -221,6 +232,8 @@ def test_a_new_password_opens_and_the_old_one_no_longer_does(house: Household) -
 def test_a_rotation_that_is_killed_leaves_vaults_that_open_and_is_taken_up_again(
     house: Household, word: str, at: int, first: str
 ) -> None:
+    if at == 1:
+        only_one(house)
     plain = (house.folder / "restic").read_text()
     killer = KILLER.format(word=word, count=house.folder / "count", at=at, first=first)
     (house.folder / "restic").write_text(killer)
