@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from backupd.app import App
 from backupd.errors import BackupdError
@@ -39,15 +40,17 @@ def repair_account(
     """
     repair = Repair(home, dry_run)
     vaults = [each for each in app.vaults(home) if storage in {None, each.storage}]
-    progress(f"{home.address}: the mirror and the catalog")
-    try:
-        repair_mirror(home, app.vaults(home), app.config.state_dir / "tmp", repair)
-    except BackupdError as error:
-        repair.cannot(str(error), error.hint)
     with changing(home) as record:
-        for vault in vaults:
-            progress(f"{home.address}: {vault.storage}")
-            _vault(app, home, vault, record, repair)
+        stages = [_Stage(app, home, vault, record, repair) for vault in vaults]
+        for stage in stages:
+            progress(f"{home.address}: {stage.vault.storage}")
+            stage.heal()
+        progress(f"{home.address}: the mirror and the catalog")
+        unreadable = {each.vault.storage for each in stages if each.unreadable}
+        _mirror(app, home, [each for each in app.vaults(home) if each.storage not in unreadable], repair)  # fmt: skip
+        for stage in stages:
+            progress(f"{home.address}: {stage.vault.storage}")
+            stage.fill()
     if dry_run:
         return repair, []
     progress(f"{home.address}: verified")
@@ -55,27 +58,66 @@ def repair_account(
     return repair, list(verify_account(app, home, levels))
 
 
-def _vault(app: App, home: Home, vault: Vault, record: Record, repair: Repair) -> None:
-    """Heal one vault: bad files out, the mirror in again, then what only another storage has."""
-    scratch = app.config.state_dir / "tmp"
-    listing = verify_listing(home, vault, record, _everything(app), scratch)
-    packs = verify_packs(home, vault, record, _everything(app))
-    flaws = [*listing.flaws, *packs.flaws]
-    if not flaws:
-        return
-    why = hopeless(flaws)
-    if why is not None:
-        repair.cannot(*why)
-        return
-    lost = [each for each in listing.flaws if each.kind in LOST]
+def _mirror(app: App, home: Home, vaults: Sequence[Vault], repair: Repair) -> None:
     try:
-        if packs.damaged:
-            heal_vault(home, vault, packs, repair)
-        if not repair.dry_run:
-            _snapshot(app, home, vault, repair)
-            _older(app, home, vault, record, repair, lost=bool(lost))
+        repair_mirror(home, vaults, app.config.state_dir / "tmp", repair)
     except BackupdError as error:
-        repair.cannot(f"{vault.storage}: {error}", error.hint or LEFT)
+        repair.cannot(str(error), error.hint)
+
+
+@dataclass
+class _Stage:
+    """One vault on its way: first what is bad goes out of it, then the mirror goes in again.
+
+    Attributes:
+        unreadable: reading from it would fail, or take for ever.
+        healed: something was taken out.
+        lost: snapshots are gone.
+    """
+
+    app: App
+    home: Home
+    vault: Vault
+    record: Record
+    repair: Repair
+    unreadable: bool = False
+    healed: bool = False
+    lost: bool = False
+
+    def heal(self) -> None:
+        """Take out what is bad; without it, reading fails at once instead of being tried again and again."""
+        packs = verify_packs(self.home, self.vault, self.record, _everything(self.app))
+        why = hopeless(packs.flaws)
+        self.unreadable = why is not None or (packs.damaged and self.repair.dry_run)
+        if why is not None:
+            self.repair.cannot(*why)
+            return
+        try:
+            if packs.damaged:
+                heal_vault(self.home, self.vault, packs, self.repair)
+                self.healed = True
+        except BackupdError as error:
+            self.unreadable = True
+            self.repair.cannot(f"{self.vault.storage}: {error}", error.hint or LEFT)
+
+    def fill(self) -> None:
+        """Whatever the mirror has goes in again; older snapshots come from another storage."""
+        if self.unreadable:
+            return
+        scratch = self.app.config.state_dir / "tmp"
+        listing = verify_listing(self.home, self.vault, self.record, _everything(self.app), scratch)
+        self.lost = any(each.kind in LOST for each in listing.flaws)
+        if self.repair.dry_run or not (listing.flaws or self.healed):
+            return
+        try:
+            _snapshot(self.app, self.home, self.vault, self.repair)
+            _older(self)
+        except BackupdError as error:
+            self.repair.cannot(f"{self.vault.storage}: {error}", error.hint or LEFT)
+
+    def lacks(self) -> bool:
+        """Whether anything is still missing in it."""
+        return verify_packs(self.home, self.vault, self.record, _everything(self.app)).damaged
 
 
 def _snapshot(app: App, home: Home, vault: Vault, repair: Repair) -> None:
@@ -94,24 +136,17 @@ def _snapshot(app: App, home: Home, vault: Vault, repair: Repair) -> None:
     repair.cannot(f"{vault.storage}: no new snapshot was made. {why}", FROZEN)
 
 
-def _older(
-    app: App, home: Home, vault: Vault, record: Record, repair: Repair, *, lost: bool
-) -> None:
+def _older(stage: _Stage) -> None:
     """Older snapshots that are gone or lack something come from another storage."""
-    if not lost and not _lacks(app, home, vault, record):
+    if not stage.lost and not stage.lacks():
         return
-    for other in app.vaults(home):
-        if other.storage != vault.storage:
+    for other in stage.app.vaults(stage.home):
+        if other.storage != stage.vault.storage:
             with suppress(BackupdError):
-                copy_from(vault, other, repair)
-                lost = False
-    if lost or _lacks(app, home, vault, record):
-        repair.cannot(f"{vault.storage}: {GONE}", STAY)
-
-
-def _lacks(app: App, home: Home, vault: Vault, record: Record) -> bool:
-    found = verify_packs(home, vault, record, _everything(app))
-    return found.damaged
+                copy_from(stage.vault, other, stage.repair)
+                stage.lost = False
+    if stage.lost or stage.lacks():
+        stage.repair.cannot(f"{stage.vault.storage}: {GONE}", STAY)
 
 
 def _everything(app: App) -> Pace:

@@ -26,6 +26,9 @@ from backupd.verify.record import Record, changing, read_record
 from backupd.verify.rolling import Pace
 from backupd.verify.source import SourceCheck, verify_source
 
+MIRROR = "mirror"
+"""What `--storage` calls the copy on this machine."""
+
 FIRST = 3600.0
 """Seconds that a new account has for its first sync and snapshot before it is verified."""
 
@@ -37,7 +40,7 @@ class Wish:
     """What shall be verified.
 
     Attributes:
-        storage: only this one.
+        storage: only this one; `MIRROR` for none but the mirror.
         everything: not only the share that is due.
         to: where a drill goes; see `drill.drill`.
         beat: called all the while; what it raises ends the verification.
@@ -82,7 +85,7 @@ def verify(
             hint="`backupd accounts` lists them, `backupd backup` saves them.",
             reason="which-account",
         )
-    if wish.storage:
+    if wish.storage and wish.storage != MIRROR:
         app.vault(homes[0], wish.storage)
 
     def one(home: Home) -> list[Verification]:
@@ -131,7 +134,7 @@ def _level(app: App, home: Home, wish: Wish, record: Record, level: int) -> Iter
     if level == SOURCE:
         yield _at_source(app, home)
         return
-    if level == LISTING and wish.storage is None:
+    if level == LISTING and wish.storage in {None, MIRROR}:
         yield verify_mirror(home, record, pace)
     for vault in _vaults(app, home, wish):
         if level == LISTING:

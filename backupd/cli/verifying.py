@@ -45,7 +45,8 @@ def verify_command(
         ),
     ] = None,
     storage: Annotated[
-        str | None, typer.Option("--storage", metavar="NAME", help="Only in this storage.")
+        str | None,
+        typer.Option("--storage", metavar="NAME", help="Only in this storage, or only the mirror."),
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Read everything now, not only the share that is due.")

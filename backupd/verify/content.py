@@ -11,16 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, cast
 
-from backupd.errors import BackupdError, VaultError
+from backupd.errors import BackupdError, IntegrityError, VaultError
 from backupd.home import Home
 from backupd.mirror import BUFFER, hash_file
 from backupd.vault import Vault
 from backupd.verify import CONTENT, PACKS
 from backupd.verify.findings import Flaw, Verification
 from backupd.verify.packs import PATIENT
-from backupd.verify.places import Place, is_ours, joined, order
+from backupd.verify.places import Place, in_index, is_ours, joined, order, root_over
 from backupd.verify.record import Record
 from backupd.verify.rolling import LEAST, Pace, Unit, covered, due, keep
 from backupd.verify.vaults import Recorded, Subject, must_exist, recorded, subject
@@ -60,6 +61,7 @@ def verify_content(
             if chosen is not None and _readable(vault, record, found):
                 with recorded(chosen, catalog, scratch) as places:
                     _read(home, chosen, places, record, pace, found)
+                    _described(chosen, places, scratch, found)
     except BackupdError as error:
         found.broken_off(error)
     found.seconds = time.monotonic() - began
@@ -104,6 +106,25 @@ def _again(home: Home, chosen: Subject, first: _Work, places: Iterator[Place]) -
         second.compare(places)
     second.read = first.read | second.read
     return second
+
+
+def _described(chosen: Subject, places: Recorded, scratch: Path, found: Verification) -> None:
+    """Whether the snapshot's own index says what the catalog does: it must be enough without any catalog."""
+    if places.by != "catalog":
+        return
+    scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+    label = f"snapshot {chosen.snapshot.short_id} in {chosen.vault.storage}"
+    try:
+        with TemporaryDirectory(dir=scratch, prefix="verify-") as folder:
+            chosen.vault.extract(chosen.snapshot, Path(folder), ["index.jsonl", "account.json"])
+            same = root_over(in_index(Path(folder)), scratch) == root_over(places(), scratch)
+    except (VaultError, IntegrityError, ValueError) as error:
+        must_exist(chosen.vault)
+        found.note(Flaw("unreadable", "index.jsonl", f"What {label} says of itself cannot be read: {error}", HEAL))  # fmt: skip
+        return
+    if not same:
+        what = f"The index files in {label} say something else than the catalog."
+        found.note(Flaw("index", "index.jsonl", what, HEAL))
 
 
 class _Work:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from backupd.catalog import Catalog
 from backupd.errors import IntegrityError
+from backupd.merkle import Tree, leaf
 from backupd.model import Service
 from backupd.tree import INDEX_ROOT
 
@@ -60,6 +61,14 @@ def in_index(root: Path) -> Iterator[Place]:
     collections = _collections(root)
     for service in sorted(Service):
         yield from _inside(root, service.value, collections)
+
+
+def root_over(places: Iterable[Place], scratch: Path) -> str:
+    """The Merkle root over items; see `backupd.merkle`."""
+    with Tree(scratch) as tree:
+        for each in places:
+            tree.add(leaf(each.path, each.collection, each.key, each.sha256))
+        return tree.root()
 
 
 def is_ours(path: str) -> bool:

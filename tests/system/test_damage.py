@@ -41,7 +41,7 @@ from household import Household
 
 from backupd.report import chain_of
 from backupd.signing import signing_key
-from backupd.verifications import Wish, verify
+from backupd.verifications import MIRROR, Wish, verify
 from backupd.verify.findings import Verdict, Verification
 
 AMELIA = "amelia@harbourlight.example"
@@ -62,6 +62,14 @@ class Fault:
     level: int
     kinds: set[str]
     verdict: Verdict = Verdict.DAMAGED
+    storage: str | None = "primary"
+
+
+def here(
+    do: Callable[[Household], object], kinds: set[str], verdict: Verdict = Verdict.DAMAGED
+) -> Fault:
+    """Found without asking a storage."""
+    return Fault(do, 1, kinds, verdict, MIRROR)
 
 
 FAULTS = {
@@ -91,26 +99,26 @@ FAULTS = {
     "the storage gone in the middle of a check": Fault(lambda h: unmount_when(h, "check"), 2, {"no-vault"}, Verdict.UNPROVEN),
     "somebody else at the vault": Fault(held_by_another, 2, {"locked"}, Verdict.UNPROVEN),
     "a full disk under the storage": Fault(fill, 2, {"read-only"}, Verdict.UNPROVEN),
-    "the clock set back": Fault(clock_went_back, 1, {"clock"}, Verdict.UNPROVEN),
+    "the clock set back": here(clock_went_back, {"clock"}, Verdict.UNPROVEN),
     # in the catalog
-    "the hash of a row altered": Fault(lambda h: row(h, NO_HASH), 1, {"altered", "index", "record"}),
+    "the hash of a row altered": Fault(lambda h: row(h, NO_HASH), 1, {"altered", "index", "record"}, storage=None),
     "the hash of a row altered, seen by reading": Fault(lambda h: row(h, NO_HASH), 3, {"altered"}),
-    "the size of a row altered": Fault(lambda h: row(h, "UPDATE itemrow SET size = size + 1"), 1, {"altered", "index"}),
-    "the path of a row altered": Fault(lambda h: row(h, "UPDATE itemrow SET name = name || 'x'"), 1, {"missing", "added", "index"}),
-    "the path of a row leading outside": Fault(lambda h: row(h, "UPDATE itemrow SET name = '../../../../etc/passwd'"), 1, {"missing", "added", "index", "catalog"}),
-    "a row removed": Fault(lambda h: row(h, "DELETE FROM itemrow"), 1, {"added", "index", "record"}),
-    "the catalog overwritten": Fault(lambda h: home(h).catalog_path.write_bytes(b"no database" * 500), 1, {"IntegrityError"}),
+    "the size of a row altered": here(lambda h: row(h, "UPDATE itemrow SET size = size + 1"), {"altered", "index"}),
+    "the path of a row altered": here(lambda h: row(h, "UPDATE itemrow SET name = name || 'x'"), {"missing", "added", "index"}),
+    "the path of a row leading outside": here(lambda h: row(h, "UPDATE itemrow SET name = '../../../../etc/passwd'"), {"missing", "added", "index", "catalog"}),
+    "a row removed": Fault(lambda h: row(h, "DELETE FROM itemrow"), 1, {"added", "index", "record"}, storage=None),
+    "the catalog overwritten": here(lambda h: home(h).catalog_path.write_bytes(b"no database" * 500), {"IntegrityError"}),
     # in the mirror
-    "a file altered, its size and time as before": Fault(alter_same_size, 1, {"altered"}),
-    "a file truncated": Fault(lambda h: cut(mails(h)[0]), 1, {"altered"}),
-    "a file removed": Fault(lambda h: remove(mails(h)[0]), 1, {"missing"}),
-    "a file added": Fault(add_to_mirror, 1, {"added"}),
-    "a folder added": Fault(add_folder_to_mirror, 1, {"added"}),
-    "a file replaced by a link": Fault(lambda h: link(mails(h)[0]), 1, {"altered"}),
-    "index.jsonl altered": Fault(alter_index, 1, {"index"}),
-    "index.jsonl removed": Fault(lambda h: remove(mails(h)[0].parent / "index.jsonl"), 1, {"index-missing"}),
-    "account.json altered": Fault(alter_account, 1, {"index"}),
-    "account.json removed": Fault(lambda h: remove(home(h).mirror_path / "account.json"), 1, {"index-missing"}),
+    "a file altered, its size and time as before": here(alter_same_size, {"altered"}),
+    "a file truncated": here(lambda h: cut(mails(h)[0]), {"altered"}),
+    "a file removed": here(lambda h: remove(mails(h)[0]), {"missing"}),
+    "a file added": here(add_to_mirror, {"added"}),
+    "a folder added": here(add_folder_to_mirror, {"added"}),
+    "a file replaced by a link": here(lambda h: link(mails(h)[0]), {"altered"}),
+    "index.jsonl altered": here(alter_index, {"index"}),
+    "index.jsonl removed": here(lambda h: remove(mails(h)[0].parent / "index.jsonl"), {"index-missing"}),
+    "account.json altered": here(alter_account, {"index"}),
+    "account.json removed": here(lambda h: remove(home(h).mirror_path / "account.json"), {"index-missing"}),
 }  # fmt: skip
 
 
@@ -119,7 +127,7 @@ def test_what_is_done_is_found_and_named(house: Household, name: str) -> None:
     fault = FAULTS[name]
     fault.do(house)
     try:
-        found = verify(house.app, (), Wish((fault.level,)))
+        found = verify(house.app, (), Wish((fault.level,), fault.storage))
     finally:
         undo()
     named = {flaw.kind for each in found for flaw in each.flaws}
