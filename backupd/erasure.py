@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backupd import names
+from backupd.abreast import at_once
 from backupd.app import App
 from backupd.config import AccountFilter
 from backupd.errors import BackupdError, GuardTripped, UserError, VaultError
@@ -25,7 +26,7 @@ from backupd.home import Home, home_of
 from backupd.incidents import scope_of
 from backupd.keeping import anybody_held, why_held
 from backupd.locations import parse
-from backupd.vault import Vault, at_once
+from backupd.vault import Vault
 
 RECORD = "erasures.jsonl"
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from backupd.abreast import at_once
 from backupd.config.retention import Spans
 from backupd.errors import BackupdError, GuardTripped
 from backupd.forgotten import note_forgotten
 from backupd.home import Home
 from backupd.retention import Choice, choose
-from backupd.vault import Vault, at_once
+from backupd.vault import Vault
 
 PATIENCE = 120.0
 """Seconds for which a snapshot that is being written is waited for."""

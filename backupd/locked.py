@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
 
+from backupd.abreast import at_once
 from backupd.app import App
 from backupd.config import Storage
 from backupd.errors import BackupdError, UserError
 from backupd.home import Home
 from backupd.locations import parse
-from backupd.vault import Vault, at_once
+from backupd.vault import Vault
 
 STAMP = "locked-{}"
 """A file in an account's home: when its vault in a storage was locked last."""

@@ -12,18 +12,20 @@ where two object stores call theirs by the same names.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from backupd.abreast import at_once
 from backupd.catalog import Catalog
-from backupd.errors import BackupdError, UserError, VaultIncomplete
+from backupd.errors import BackupdError, UserError, VaultIncomplete, VaultLocked
 from backupd.home import Home
 from backupd.index import write_account
 from backupd.model import Account, Service
 from backupd.recovery import recover
 from backupd.restic import Message
 from backupd.sync import disk_errors
-from backupd.vault import Vault, Written, at_once
+from backupd.vault import Vault, Written
 
 Listener = Callable[[str, Message], None]
 """Told what restic says while it works: storage, message."""
@@ -148,7 +150,23 @@ class _Job:
                 _must_exist(vault)
             else:
                 vault.create()
-            return vault.make(self._home.mirror_path, self._tags, hear)
+            with _taken_up(self._home, vault):
+                return vault.make(self._home.mirror_path, self._tags, hear)
+
+
+@contextmanager
+def _taken_up(home: Home, vault: Vault) -> Iterator[None]:
+    """Around an upload: the next one goes on from what this one brought there, however it ends."""
+    begun = home.folder / f"uploading-{vault.storage}"
+    if begun.exists():
+        vault.take_up()
+    begun.touch()
+    try:
+        yield
+    except (VaultIncomplete, VaultLocked):
+        begun.unlink(missing_ok=True)  # it came to its end, or never began
+        raise
+    begun.unlink(missing_ok=True)
 
 
 def _note(catalog: Catalog, vault: Vault, written: Written) -> None:

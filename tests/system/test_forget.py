@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from random import randbytes
 
 import pytest
 from keepers import ALICE, BOB, an_app, change_and_snapshot, keep, times
@@ -204,6 +205,24 @@ def test_a_storage_that_is_down_costs_the_others_nothing_and_is_asked_once(tmp_p
     told = next(iter(findings(app)))
     assert told.subject == "storage.down"
     assert "refused" in told.message
+
+
+@pytest.mark.slow
+def test_an_upload_that_is_broken_off_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    """A slow line and a short limit: what was uploaded before is not uploaded again."""
+    need("restic")
+    slow = {"repository": str(tmp_path / "v"), "limit_upload": 4096, "run_within": "11s"}
+    app = an_app(tmp_path, {"primary": slow})
+    home = keep(app)
+    home.mirror_path.mkdir(parents=True, exist_ok=True)
+    (home.mirror_path / "drive").write_bytes(randbytes(64 << 20))
+    first = change_and_snapshot(app, home, "hello").errors["primary"]
+    assert (first.reason, first.exit_code) == ("unfinished", 75)
+    app = an_app(tmp_path, {"primary": slow | {"limit_upload": 0, "run_within": "2h"}})
+    assert app.storages.health("primary").well, "nothing is wrong with the storage"
+    written = change_and_snapshot(app, home, "hello again").made["primary"]
+    assert written.size > 64 << 20
+    assert written.added < 56 << 20
 
 
 def test_a_lock_of_a_dead_process_is_removed_and_one_of_another_machine_is_not(app: App) -> None:
