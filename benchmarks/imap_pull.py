@@ -13,23 +13,19 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
-import multiprocessing
 import os
 import random
-import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import imapclient
+from figures import Run, figure, in_a_process, middle_of, tell, timed
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -41,15 +37,6 @@ GOAL_WALL, GOAL_CPU, GOAL_MB = 1.0, 0.25, 150
 MEDIAN, SIGMA, LARGEST = 20_000, 1.2, 3 << 20
 FOLDERS = ("", ".Work", ".Lists", ".Old")
 USER = "bench"
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one contender needed."""
-
-    wall: float
-    cpu: float
-    peak_mb: float
 
 
 def generate(maildir: Path, count: int, first: int = 0) -> int:
@@ -136,25 +123,9 @@ def loop(door: Connection, server: tuple[str, int, str], folder: Path) -> None:
     door.send((run, len(done)))
 
 
-def timed(work: Callable[[], object]) -> Run:
-    began, busy = time.monotonic(), time.process_time()
-    work()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Run(time.monotonic() - began, time.process_time() - busy, peak)
-
-
-def in_a_process(work: Callable[..., None], server: Dovecot, folder: Path) -> tuple[Run, int]:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    login = (server.host, server.imap, server.password)
-    process = context.Process(target=work, args=(there, login, folder))
-    process.start()
-    there.close()
-    try:
-        result: tuple[Run, int] = here.recv()
-        return result
-    finally:
-        process.join()
+def alone(work: Callable[..., None], server: Dovecot, folder: Path) -> tuple[Run, int]:
+    """A contender in a process of its own."""
+    return in_a_process(work, (server.host, server.imap, server.password), folder)
 
 
 MBSYNC = """
@@ -227,13 +198,13 @@ def compare(count: int) -> tuple[Rounds, int]:
     with tempfile.TemporaryDirectory() as place, dovecot() as server:
         total = generate(server.maildir(USER), count)
         give(server.folder / "mail")
-        in_a_process(loop, server, made(Path(place) / "warm"))  # Dovecot's own index, for everybody
+        alone(loop, server, made(Path(place) / "warm"))  # Dovecot's own index, for everybody
         shutil.rmtree(Path(place) / "warm")
         contenders: dict[str, Callable[[Path], tuple[Run, int]]] = {
-            "loop": lambda folder: in_a_process(loop, server, folder),
+            "loop": lambda folder: alone(loop, server, folder),
             "mbsync": lambda folder: mbsync(server, folder, fsync=False),
             "mbsync fsync": lambda folder: mbsync(server, folder, fsync=True),
-            "ours": lambda folder: in_a_process(ours, server, folder),
+            "ours": lambda folder: alone(ours, server, folder),
         }
         for part, wanted in (("all", count), ("nothing new", 0), (f"{NEW} new", NEW)):
             if part == f"{NEW} new":
@@ -273,21 +244,6 @@ def main() -> None:
     report(middle, peers, (count, rounds[0][1]), as_json=asked.json)
 
 
-def middle_of(runs: list[Run]) -> Run:
-    return Run(
-        statistics.median(run.wall for run in runs),
-        statistics.median(run.cpu for run in runs),
-        max(run.peak_mb for run in runs),
-    )
-
-
-def figure(name: str, mine: float, peer: float, peer_name: str, goal: float) -> dict[str, object]:
-    return {
-        "name": name, "ours": round(mine, 2), "peer": round(peer, 2), "peer_name": peer_name,
-        "ratio": round(mine / peer, 3), "goal": goal, "unit": "s",
-    }  # fmt: skip
-
-
 def report(runs: Rounds, peers: dict[str, str], work: tuple[int, int], *, as_json: bool) -> None:
     everything, nothing = runs["all"], runs["nothing new"]
     mine = everything["ours"]
@@ -297,8 +253,7 @@ def report(runs: Rounds, peers: dict[str, str], work: tuple[int, int], *, as_jso
             figure("pull mail by IMAP, CPU", mine.cpu, everything["loop"].cpu, peers["loop"], GOAL_CPU),
             figure("nothing new by IMAP, wall", nothing["ours"].wall, nothing["mbsync"].wall, peers["mbsync"], GOAL_WALL),
         ]  # fmt: skip
-        figures[0]["peak_mb"] = round(mine.peak_mb, 1)
-        print(json.dumps({"figures": figures}))
+        tell(figures, mine.peak_mb)
         return
     count, total = work
     print(
