@@ -26,6 +26,7 @@ from backupd.config import Config
 from backupd.errors import BackupdError, IntegrityError, UserError
 from backupd.home import Home, home_of
 from backupd.keybook import Drill, Noted
+from backupd.keys import SHARED
 from backupd.leads import Lead, Opening, opened
 from backupd.locks import exclusive
 from backupd.model import Snapshot
@@ -84,6 +85,8 @@ class Return:
         self._heard = heard
         self._scratch = config.state_dir / "tmp"
         self._noted: dict[str, Noted] = {}
+        self._unknown: set[str] = set()
+        """Storages whose password was made just now: no vault can have it."""
 
     def prepare(self) -> None:
         """The password of each storage, for its owner alone. Raises UserError for a storage without one."""
@@ -95,6 +98,8 @@ class Return:
             known = self._opening.password
             text = known.read_text(encoding="utf-8") if known else f"{secrets.token_urlsafe(PASSWORD_BYTES)}\n"  # fmt: skip
             private.create(file, text)
+            if not known:
+                self._unknown.add(section.name)
 
     def look(self, leads: Sequence[Lead]) -> list[Standing]:
         """The newest snapshot behind every lead; opens every vault, changes none."""
@@ -230,7 +235,8 @@ class Return:
             try:
                 with self._vault(each.lead) as vault:
                     ours = vault.repository
-                    if not keys.opens(ours, file):
+                    fresh = each.lead.storage in self._unknown and each.lead.name != SHARED
+                    if fresh or not keys.opens(ours, file):
                         keys.add(ours, file, "backupd")
                     assert isinstance(ours.password, Path)  # noqa: S101 - a password of shares is handed over
                     key = keys.current(ours, ours.password)

@@ -136,7 +136,7 @@ def _drop(app: App, chosen: Sequence[Keyed], file: Path, before: Path, heard: He
     def one(keyed: Keyed) -> Noted:
         ours = replace(keyed.vault.repository, password=file)
         old = pending.get(keyed.place, "")
-        if not keys.opens(ours, file):  # begun with the old password while we were at it
+        if not old and not keys.opens(ours, file):  # begun with the old password meanwhile
             with_old = replace(ours, password=before)
             old = keys.current(with_old, before).id
             keys.add(with_old, file, USER)

@@ -208,16 +208,13 @@ def test_an_older_set_opens_until_the_new_one_was_tried(house: Household) -> Non
 
 def test_a_new_password_opens_and_the_old_one_no_longer_does(house: Household) -> None:
     only_one(house)
-    files = shares_of(house)
     run(house, "keys", "rotate")
     assert password(house) != PASSWORD
     for vault in vaults(house):
         assert opens(vault, password(house))
         assert not opens(vault, PASSWORD)
-        assert opens(vault, derived(files[:2], vault))
     assert (house.folder / "password.before").read_text() == PASSWORD
     assert not (house.folder / "password.new").exists()
-    assert house.command("snapshots").returncode == 0
 
 
 @pytest.mark.parametrize(
