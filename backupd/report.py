@@ -8,7 +8,7 @@ level of verify last said, which snapshots there are, and a Merkle root over the
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,12 +16,13 @@ from typing import Any
 
 from rich import filesize
 
+from backupd import plots
 from backupd.app import App
 from backupd.chain import Chain
 from backupd.proofs import unproven
 from backupd.readiness import Readiness, as_document, as_page, as_text, readiness, verdict
 from backupd.signing import SigningKey, signing_key
-from backupd.verify import DRILL, NAMES, PACKS, USUAL
+from backupd.verify import NAMES, PACKS
 from backupd.verify.findings import Verification
 from backupd.verify.record import Record, Standing, read_record
 
@@ -31,9 +32,6 @@ SCHEMA = 1
 
 LATE = 3
 """Intervals of `verify` after which a proof is called old."""
-
-PLOTTED = 40
-"""Accounts that a plot shows."""
 
 LIMITS = (
     "Hashes prove that what is held is what was fetched, not that the source handed out what it should.",
@@ -190,56 +188,16 @@ def _snapshots(record: Record) -> dict[str, list[dict[str, Any]]]:
 
 def page(issued: Issued) -> str:
     """One self-contained page: the readiness, then what was proven and what was not."""
-    spans = [(status, proof.last) for status in issued.found.accounts for proof in status.proofs if proof.level == DRILL and proof.last]  # fmt: skip
+    chain = chain_of(issued.path.parent.parent) if issued.path else None
     return as_page(
         issued.found,
         "report.html",
         unproven=issued.document["unproven"],
         limits=issued.document["limits"],
         stamp=stamp(issued),
-        coverage=list(_coverage(issued.found)),
-        drills=[
-            Drill(status.address, last.items, last.size, last.seconds) for status, last in spans
-        ],
-        sizes=_sizes(issued.found),
+        coverage=list(plots.coverage(issued.found)),
+        drills=list(plots.drills(issued.found)),
+        sizes=plots.sizes(issued.found),
+        growth=plots.growth(chain.files(), issued.found) if chain else None,
         size=filesize.decimal,
     )
-
-
-@dataclass(frozen=True)
-class Drill:
-    """A drill in the plot."""
-
-    address: str
-    items: int
-    size: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Share:
-    """A line of the plot of what was read: of all accounts, weighed by their bytes."""
-
-    words: str
-    share: float
-    level: str
-
-
-def _coverage(found: Readiness) -> Iterator[Share]:
-    groups: dict[str, list[Standing]] = {}
-    for status in found.accounts:
-        for proof in status.proofs:
-            if proof.level in USUAL:
-                groups.setdefault(proof.words, []).append(proof)
-    for words, group in groups.items():
-        weights = [(max(1, each.last.of_size if each.last else 1), each) for each in group]
-        read = sum(weight * (each.last.share if each.last else 0) for weight, each in weights)
-        bad = any(each.verdict != "whole" for each in group)
-        yield Share(words, read / sum(weight for weight, _ in weights), "bad" if bad else "good")
-
-
-def _sizes(found: Readiness) -> list[tuple[str, int, int]]:
-    """The largest accounts: address, bytes, and thousandths of the largest."""
-    shown = sorted(found.accounts, key=lambda each: each.size, reverse=True)[:PLOTTED]
-    most = max((each.size for each in shown), default=0) or 1
-    return [(each.address, each.size, max(4, 1000 * each.size // most)) for each in shown]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
 
-from backupd.errors import BackupdError, VaultError, VaultLocked
+from backupd.errors import BackupdError, VaultError, VaultLocked, VaultUnreachable
 from backupd.home import Home
+from backupd.patience import LATE
 from backupd.vault import Vault
 from backupd.verify import PACKS
 from backupd.verify.findings import Flaw, Verification
@@ -21,6 +23,9 @@ PACK = re.compile(r"\b[0-9a-f]{64}\b")
 PATIENT = (0, 17)
 """The restic before which reading a pack that is not there is tried again for a quarter of an hour: there the
 structure is checked by itself first."""
+
+QUICK = 60.0
+"""Seconds after which its check is suspected to wait for a pack that is not there."""
 
 PATIENCE = 3600.0
 """Seconds to wait for a snapshot or prune that is at the vault."""
@@ -51,17 +56,56 @@ def _check(
     chosen = ["--read-data"] if parts == 1 else [f"--read-data-subset={number}/{parts}"]
     read = in_subset(number, parts)
     found.facts.update(subset=f"{number}/{parts}")
-    first: list[list[str]] = [[]] if vault.repository.restic.version < PATIENT else []
     with home.at_vault(vault.storage, patience=PATIENCE):
-        for options in (*first, chosen):
-            for flaw in _asked(vault, ["check", *options], pace.beat) if not found.flawed else ():
-                found.note(flaw)
+        if vault.repository.restic.version < PATIENT:
+            _note(found, _structure(vault, pace.beat))
+        if not found.flawed:
+            _note(found, _asked(vault, ["check", *chosen], pace.beat))
     if not found.damaged and not any(each.kind == "locked" for each in found.flaws):
         times.update({f"{each:02x}": pace.now for each in read})
     fresh = [each for each in times.values() if pace.now - each <= pace.period]
     found.items, found.of_items = len(read), BUCKETS
     found.share = len(fresh) / BUCKETS
     found.facts.update(oldest=min(fresh, default=0.0))
+
+
+def _note(found: Verification, flaws: Iterator[Flaw]) -> None:
+    for flaw in flaws:
+        found.note(flaw)
+
+
+def _structure(vault: Vault, beat: Callable[[], None]) -> Iterator[Flaw]:
+    """What an old restic finds without reading data; packs that are missing are found by their names, if need be."""
+    try:
+        vault.run(["check"], beat=beat, within=QUICK)
+    except VaultUnreachable as error:
+        if error.reason != LATE:
+            raise
+        absent = _absent(vault)
+        for name in absent:
+            what = f"{vault.repository.label}: pack {name} does not exist"
+            yield Flaw("vault-file", name, what, HEAL)
+        if absent:
+            return
+    except VaultError:
+        pass  # asked again, and looked at
+    else:
+        return
+    yield from _asked(vault, ["check"], beat)
+
+
+def _absent(vault: Vault) -> list[str]:
+    """The packs that an index names and that are not there."""
+    wanted: set[str] = set()
+    for name in _listed(vault, "index"):
+        with vault.repository.stream(["cat", "index", name, "--no-lock"]) as out:
+            wanted.update(str(each["id"]) for each in json.load(out).get("packs") or ())
+    return sorted(wanted - set(_listed(vault, "packs")))
+
+
+def _listed(vault: Vault, what: str) -> list[str]:
+    with vault.repository.stream(["list", what, "--no-lock"]) as out:
+        return PACK.findall(out.read().decode("ascii", "replace"))
 
 
 def _asked(vault: Vault, arguments: list[str], beat: Callable[[], None]) -> Iterator[Flaw]:

@@ -28,6 +28,7 @@ from damages import (  # fmt: skip
 )
 from household import PASSWORD, Household
 
+from backupd.repairs import repair_account
 from backupd.verifications import Wish, verify
 from backupd.verify.findings import Verdict
 
@@ -44,15 +45,31 @@ def repair(house: Household, *more: str) -> tuple[int, dict[str, Any]]:
     return said.returncode, json.loads(said.stdout)["repairs"][0]
 
 
+def mirror_in_five_ways(house: Household) -> None:
+    alter_index(house)
+    alter_account(house)
+    remove(mails(house)[1])
+    alter_same_size(house)
+    add_to_mirror(house)
+
+
+def vault_in_three_ways(house: Household) -> None:
+    remove(largest(vault(house) / "data"))
+    flip(largest(vault(house) / "data"))
+    remove(largest(vault(house) / "index"))
+
+
 HEALED: dict[str, tuple[Callable[[Household], object], bool]] = {
+    "the mirror in five ways": (mirror_in_five_ways, True),
+    "the vault in three ways": (vault_in_three_ways, True),
+    "the catalog overwritten": (lambda h: home(h).catalog_path.write_bytes(b"none" * 500), True),
+    "a row removed": (lambda h: row(h, "DELETE FROM itemrow"), True),
     "a file altered": (alter_same_size, True),
     "a file removed": (lambda h: remove(mails(h)[0]), False),
     "a file added": (add_to_mirror, True),
     "index.jsonl altered": (alter_index, True),
     "account.json altered": (alter_account, True),
     "a row altered": (lambda h: row(h, "UPDATE itemrow SET sha256 = upper(sha256)"), True),
-    "a row removed": (lambda h: row(h, "DELETE FROM itemrow"), True),
-    "the catalog overwritten": (lambda h: home(h).catalog_path.write_bytes(b"none" * 500), True),
     "a pack damaged": (lambda h: flip(largest(vault(h) / "data")), True),
     "a pack missing": (lambda h: remove(largest(vault(h) / "data")), False),
     "every pack truncated": (lambda h: [cut(each) for each in (vault(h) / "data").rglob("*") if each.is_file()], True),
@@ -63,7 +80,17 @@ HEALED: dict[str, tuple[Callable[[Household], object], bool]] = {
 """What is done, and whether there is something bad to keep."""
 
 
-@pytest.mark.parametrize("name", HEALED)
+QUICK = 4
+"""Those that are tried every time; the others one by one take a while."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(each, marks=[pytest.mark.slow] if number >= QUICK else [])
+        for number, each in enumerate(HEALED)
+    ],
+)
 def test_what_is_whole_somewhere_is_whole_again(house: Household, name: str) -> None:
     do, keeps = HEALED[name]
     do(house)
@@ -93,8 +120,12 @@ def test_a_dry_run_changes_nothing(house: Household) -> None:
     assert code == 0
 
 
-def test_older_snapshots_come_back_from_the_other_storage(house: Household) -> None:
+@pytest.mark.slow
+def test_older_snapshots_come_back_from_the_other_storage(
+    house: Household, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also those whose items the mirror no longer has."""
+    monkeypatch.setattr("backupd.verify.packs.QUICK", 8.0)
     path = mails(house)[0]
     bytes_ = path.read_bytes()
     row(house, "DELETE FROM itemrow")  # gone at the source since
@@ -102,14 +133,14 @@ def test_older_snapshots_come_back_from_the_other_storage(house: Household) -> N
     for each in (vault(house) / "data").rglob("*"):
         if each.is_file():
             remove(each)
-    code, told = repair(house, "--storage", "primary")
-    assert any("copied from second" in line for line in told["healed"]), told
+    told, found = repair_account(house.app, home(house), "primary", dry_run=False, progress=lambda _: None)  # fmt: skip
+    assert any("copied from second" in line for line in told.healed), told
     environment = {**os.environ, "RESTIC_PASSWORD": PASSWORD}
     for snapshot in snapshots(house):
         target = house.folder / "back" / snapshot["short_id"]
         subprocess.run(["restic", "-r", str(vault(house)), "restore", snapshot["id"], "--target", str(target)], check=True, capture_output=True, env=environment)  # fmt: skip
         assert any(each.read_bytes() == bytes_ for each in target.rglob("*.eml"))
-    assert code == 0, told
+    assert all(each.verdict is Verdict.WHOLE for each in found), told
 
 
 def test_an_item_that_nobody_has_any_more_is_asked_for_again(house: Household) -> None:

@@ -103,6 +103,7 @@ def test_every_form_says_the_same_and_the_page_needs_nothing_from_elsewhere(
     assert not re.search(r"(src|href)=|@import|url\(|https?://", whole.replace("github.com", ""))
     assert "DAMAGED" in whole
     assert "Not proven" in whole
+    assert "<polyline" in whole, "two reports are a line"
     assert PASSWORD not in whole + text(issued)
 
 
