@@ -89,7 +89,7 @@ class Imap(Section):
     accounts: tuple[str, ...] = ("*",)
     ca_file: AbsolutePath | None = None
     fingerprint: Annotated[str, Field(pattern=r"^(sha256:)?[0-9A-Fa-f:]{64,95}$")] | None = None
-    connections: Annotated[int, Field(ge=1, le=16)] = 2
+    connections: Annotated[int, Field(ge=1, le=16)] = 1
     auth: Literal["password", "xoauth2"] = "password"
     tenant_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]+$")] | None = None
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = None
