@@ -7,6 +7,7 @@ a vault gets its packs again from the mirror and from the other storages. What w
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -60,7 +61,7 @@ class Repair:
             return
         place = self.aside / name
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.replace(place)
+        shutil.move(path, place)  # the storage may be another disk
 
 
 Progress = Callable[[str], None]

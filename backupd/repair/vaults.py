@@ -7,7 +7,7 @@ what is whole of them. Old snapshots stay, also those that lost something.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +22,8 @@ from backupd.verify.findings import Flaw, Verification
 REPAIRS = (0, 16)
 """The restic that knows `repair packs`; before it, only `rebuild-index`."""
 
-NAMED = frozenset({"index", "snapshots"})
-"""Folders of a repository that are small enough to be looked at as a whole."""
+HASHED = ("index", "snapshots", "data")
+"""Folders of a repository whose files are named by the SHA-256 of what is in them."""
 
 OPEN_AGAIN = "Give back the password file, or the key file of the repository from a copy of it: nothing else opens it."
 MOUNT = "Mount the storage, or give back its address. To begin a new vault on purpose: `backupd init --vault ADDRESS`."
@@ -51,7 +51,7 @@ def heal_vault(home: Home, vault: Vault, found: Verification, repair: Repair) ->
     with home.at_vault(vault.storage, patience=PATIENCE):
         folder = _folder(vault.repository)
         if folder is not None:
-            _move_bad(folder, named, vault.storage, repair)
+            _move_bad(folder, vault.storage, repair)
         _rebuild(vault, named, repair, folder=folder)
 
 
@@ -87,28 +87,16 @@ def _folder(repository: Repository) -> Path | None:
     return place if place.is_absolute() and (place / "config").is_file() else None
 
 
-def _move_bad(folder: Path, named: Sequence[str], storage: str, repair: Repair) -> None:
-    """Every file whose bytes do not have the hash that is its name."""
-    for path in (*_small(folder), *_packs(folder, named)):
-        with path.open("rb") as file:
-            bad = hash_file(file) != path.name
-        if bad:
-            inside = path.relative_to(folder)
-            repair.keep(path, f"{storage}/{inside}")
-            repair.did(f"{storage}: {inside} was damaged and is kept aside.")
-
-
-def _small(folder: Path) -> Iterator[Path]:
-    for name in sorted(NAMED):
-        yield from (each for each in sorted((folder / name).iterdir()) if each.is_file())
-
-
-def _packs(folder: Path, named: Sequence[str]) -> Iterator[Path]:
-    """The packs among the names; without any, all of them are looked at."""
-    packs = {each.name: each for each in (folder / "data").rglob("*") if each.is_file()}
-    for name in named or sorted(packs):
-        if name in packs:
-            yield packs[name]
+def _move_bad(folder: Path, storage: str, repair: Repair) -> None:
+    """Every file whose bytes do not have the hash that is its name: all are read, since a check names not all."""
+    for name in HASHED:
+        for path in sorted(each for each in (folder / name).rglob("*") if each.is_file()):
+            with path.open("rb") as file:
+                bad = hash_file(file) != path.name
+            if bad:
+                inside = path.relative_to(folder)
+                repair.keep(path, f"{storage}/{inside}")
+                repair.did(f"{storage}: {inside} was damaged and is kept aside.")
 
 
 def _rebuild(vault: Vault, named: Sequence[str], repair: Repair, *, folder: Path | None) -> None:
