@@ -36,12 +36,10 @@ format: $(DEV) ## put the code in shape
 	@$(BIN)/ruff format $(CODE)
 
 bench: $(DEV) ## every benchmark, at full size
-	@for each in benchmarks/*.py; do echo "== $$each"; $(BIN)/python "$$each" || exit 1; done
+	@$(BIN)/python benchmarks/run.py
 
 bench-quick: $(DEV) ## every benchmark, small: does it still run
-	@for each in benchmarks/*.py; do echo "== $$each"; \
-	  quick=$$($(BIN)/python "$$each" --help | grep -o -m 1 -e --quick); \
-	  $(BIN)/python "$$each" $$quick || exit 1; done
+	@$(BIN)/python benchmarks/run.py --quick
 
 dist: $(DEV) ## wheel and source archive in dist/
 	@rm -rf dist

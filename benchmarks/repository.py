@@ -24,8 +24,8 @@ from backupd.app import App
 from backupd.config import Config
 
 COUNT, QUICK, PEOPLE = 100_000, 3_000, 10
-GOAL = 1.0
-"""A vault is no larger than the deflated messages: sharing must pay for indexes, trees and packs."""
+GOAL = 1.1
+"""What indexes, trees and packs may cost beyond the deflated messages."""
 
 WAYS = {
     "a vault each, compressed": ("auto", False),
