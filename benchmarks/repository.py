@@ -23,7 +23,7 @@ from figures import figure, peak_mb, tell
 from backupd.app import App
 from backupd.config import Config
 
-COUNT, QUICK, PEOPLE = 100_000, 3_000, 10
+COUNT, QUICK, PEOPLE = 100_000, 1_000, 10
 GOAL = 1.1
 """What indexes, trees and packs may cost beyond the deflated messages."""
 

@@ -26,8 +26,8 @@ from pathlib import Path
 import heap
 from figures import Run, figure, middle_of, tell
 
-COUNT, QUICK, NEW = 100_000, 10_000, 10
-ROUNDS, QUICK_ROUNDS = 5, 3
+COUNT, QUICK, NEW = 100_000, 5_000, 10
+ROUNDS, QUICK_ROUNDS = 5, 2
 GOAL_WALL, GOAL_MB = 1.1, 0.1
 
 CONFIG = """
