@@ -31,10 +31,10 @@ UNITS = (
 UNITS_SENT = 1_000
 """Units a minute that backupd sends at most, whatever the size of the tenant: `backupd.limits`."""
 
-MESSAGE_CPU, FILE_CPU = 1.5e-3, 3.0e-3
+MESSAGE_CPU, FILE_CPU = 1.2e-3, 3.0e-3
 """Seconds a message and a file in a first sync: graph_pull.py and graph_files.py, 2026-11-25."""
-GLANCE_CPU, GLANCE_REQUESTS = 0.017, 3
-SYNC_CPU, SYNC_REQUESTS = 0.060, 20
+GLANCE_CPU, GLANCE_REQUESTS = 0.019, 3
+SYNC_CPU, SYNC_REQUESTS = 0.034, 24
 """An account with nothing new: idle.py, 2026-11-25."""
 RESTIC_CPU, RESTIC_FILE_CPU = 1.0, 30e-6
 """A snapshot: opening a vault (its key is made slow on purpose), and each file that is looked at: snapshot.py."""
