@@ -102,7 +102,7 @@ FAULTS = {
     "the clock set back": here(clock_went_back, {"clock"}, Verdict.UNPROVEN),
     # in the catalog
     "the hash of a row altered": Fault(lambda h: row(h, NO_HASH), 1, {"altered", "index", "record"}, storage=None),
-    "the hash of a row altered, seen by reading": Fault(lambda h: row(h, NO_HASH), 3, {"altered"}),
+    "the hash of a row altered, seen by reading": Fault(lambda h: row(h, NO_HASH), 3, {"altered", "index"}),
     "the size of a row altered": here(lambda h: row(h, "UPDATE itemrow SET size = size + 1"), {"altered", "index"}),
     "the path of a row altered": here(lambda h: row(h, "UPDATE itemrow SET name = name || 'x'"), {"missing", "added", "index"}),
     "the path of a row leading outside": here(lambda h: row(h, "UPDATE itemrow SET name = '../../../../etc/passwd'"), {"missing", "added", "index", "catalog"}),
