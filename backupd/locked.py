@@ -14,7 +14,7 @@ from types import ModuleType
 from backupd.abreast import at_once
 from backupd.app import App
 from backupd.config import Storage
-from backupd.errors import BackupdError, UserError
+from backupd.errors import BackupdError
 from backupd.home import Home
 from backupd.locations import parse
 from backupd.vault import Vault
@@ -90,13 +90,7 @@ def _stamp(home: Home, vault: Vault) -> Path:
 
 
 def _objectlock() -> ModuleType:
-    """The module that speaks S3; only who asks about locks needs its library."""
-    try:
-        from backupd import objectlock  # noqa: PLC0415
-    except ImportError as error:
-        raise UserError(
-            "Nobody can be asked about Object Lock: the Python package minio is not installed.",
-            hint="Install it beside backupd: pip install minio.",
-            reason="no-minio",
-        ) from error
+    """The module that speaks S3; only who asks about locks waits for its library."""
+    from backupd import objectlock  # noqa: PLC0415
+
     return objectlock

@@ -35,7 +35,6 @@ app = typer.Typer(
     name="backupd",
     cls=LazyGroup,
     help=HELP,
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -13,6 +13,7 @@ from backupd import keyring, private, rotation
 from backupd.app import App
 from backupd.cli.asking import read_shares
 from backupd.cli.context import Context
+from backupd.cli.lazy import Group
 from backupd.cli.output import SyncProgress, emit, table
 from backupd.cli.plain import printable
 from backupd.errors import UserError
@@ -29,7 +30,7 @@ Shares = Annotated[
 
 keys = typer.Typer(
     help="The keys of the vaults: list them, make recovery keys, try and change them.",
-    no_args_is_help=True,
+    cls=Group,
     rich_markup_mode=None,
 )
 

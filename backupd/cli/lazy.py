@@ -56,7 +56,15 @@ COMMANDS = (
 """In the order in which a person may need them: the day itself first."""
 
 
-class LazyGroup(TyperGroup):
+class Group(TyperGroup):
+    """Commands below a name; without one of them, their list."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As the parser does it; help is not an error."""
+        return super().parse_args(ctx, args or ["--help"])
+
+
+class LazyGroup(Group):
     """The commands of the table above; a command is loaded when it is called."""
 
     def __init__(self, **attributes: Any) -> None:

@@ -8,12 +8,13 @@ from rich.console import Console
 from backupd.alerts import Alerts, Taken
 from backupd.cli.commands import Json
 from backupd.cli.context import Context
+from backupd.cli.lazy import Group
 from backupd.cli.output import emit
 from backupd.cli.plain import printable
 from backupd.errors import ConfigError
 from backupd.readiness import channel_findings
 
-alerts = typer.Typer(help="The channels over which people are told.", no_args_is_help=True)
+alerts = typer.Typer(cls=Group, help="The channels over which people are told.")
 
 
 def register(app: typer.Typer) -> None:

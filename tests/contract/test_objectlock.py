@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("minio", reason="minio is not installed")
-
 from keepers import ALICE, an_app, change_and_snapshot, keep
 from minio import Minio
 from minio.error import S3Error
