@@ -46,8 +46,12 @@ class Disk:
 
     def __init__(self, folder: str) -> None:
         self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        weakref.finalize(self, os.close, self._descriptor)
+        self._end = weakref.finalize(self, os.close, self._descriptor)
         self._whole = whole_flush(self._descriptor)
+
+    def close(self) -> None:
+        """Let go of it, rather than whenever the garbage collector comes by; safe to call twice."""
+        self._end()
 
     @property
     def flushes_whole(self) -> bool:

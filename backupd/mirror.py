@@ -122,6 +122,10 @@ class Mirror:
         self._new = f"{drafts}/{uuid.uuid4().hex}-"
         self._numbers = count()
 
+    def close(self) -> None:
+        """Let go of the disk: nothing is placed after that. Safe to call twice."""
+        self._disk.close()
+
     def draft(self) -> FileDraft:
         """A new empty draft on the mirror's own file system."""
         return FileDraft(f"{self._new}{next(self._numbers)}")

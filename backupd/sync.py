@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from backupd.catalog import Catalog, loads
@@ -64,8 +65,7 @@ def sync_account(
     """
     began = time.monotonic()
     result = SyncResult(account)
-    with disk_errors(home), home.writing() as catalog:
-        mirror = home.mirror()
+    with disk_errors(home), home.writing() as catalog, closing(home.mirror()) as mirror:
         chosen = services_of(account, services)
         home.remember(replace(account, services=frozenset(chosen)))
         recover(catalog, mirror)
@@ -110,9 +110,9 @@ def glance(source: Source, account: Account, services: Iterable[Service], home: 
     result = SyncResult(account)
     if not home.catalog_path.exists():
         return result
-    with disk_errors(home), home.writing() as catalog:
-        recover(catalog, home.mirror())
-        taking = _Taking(source, account, catalog, home.mirror())
+    with disk_errors(home), home.writing() as catalog, closing(home.mirror()) as mirror:
+        recover(catalog, mirror)
+        taking = _Taking(source, account, catalog, mirror)
         for service in services_of(account, services):
             for row in catalog.collections(service):
                 if _urgent(row, catalog):
@@ -142,8 +142,7 @@ def gather(source: Source, account: Account, share: Share, home: Home) -> SyncRe
     """Take in one share of an account and remove nothing. Raises as `sync_account` does."""
     began = time.monotonic()
     result = SyncResult(account)
-    with disk_errors(home), home.writing() as catalog:
-        mirror = home.mirror()
+    with disk_errors(home), home.writing() as catalog, closing(home.mirror()) as mirror:
         if home.account() is None:
             home.remember(account)
         recover(catalog, mirror)

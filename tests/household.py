@@ -183,3 +183,12 @@ def folder_names(tree: Path, service: str) -> dict[str, str]:
         return "/".join(names[each] for each in above if each in names)
 
     return {path: full(path) for path in names}
+
+
+def mail_in(tree: Path) -> Counter[tuple[str, str]]:
+    """Every message of a restored tree, to compare with `true_mail`."""
+    names = folder_names(tree, "mail")
+    return Counter(
+        (names[path.parent.parent.relative_to(tree).as_posix()], sha(path.read_bytes()))
+        for path in (tree / "mail").rglob("*.eml")
+    )

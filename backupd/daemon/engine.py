@@ -254,6 +254,8 @@ class Engine:
                     return  # its connection was closed under it
                 named = BackupdError(f"{verb} broke: {type(error).__name__}", reason="broken")
                 outcome = Outcome(ward.account.address, ward.account.source, error=named)
+        for each in outcome.errors:
+            _without_frames(each)
         self._ended(ward, verb, outcome, time.monotonic() - began)
 
     def _ended(self, ward: Ward, verb: str, outcome: Outcome, seconds: float) -> None:
@@ -318,6 +320,18 @@ def _wait(until_true: Callable[[], bool], until: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def _without_frames(error: BaseException | None) -> None:
+    """An error that is kept must not keep what was open when it was raised.
+
+    Its traceback holds the frames, and these hold the error: such a ring, with the files of a mirror
+    in it, is found by the garbage collector only once in a long while.
+    """
+    if error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        _without_frames(error.__cause__)
+        _without_frames(error.__context__)
 
 
 def _gravity(error: BackupdError) -> int:

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import icalendar
 import vobject
-from household import Household, described, folder_names, indexed, sha, true_files, true_mail
+from household import (
+    Household,
+    described,
+    folder_names,
+    indexed,
+    mail_in,
+    sha,
+    true_files,
+    true_mail,
+)
 
 from backupd.names import component, fold
 
@@ -17,14 +26,6 @@ Build = Callable[..., Household]
 AMELIA = "amelia@harbourlight.example"
 HANDFUL = 12
 """Requests an account costs beyond one for each collection: lists of folders, calendars, drives."""
-
-
-def mail_in(tree: Path) -> Counter[tuple[str, str]]:
-    names = folder_names(tree, "mail")
-    return Counter(
-        (names[path.parent.parent.relative_to(tree).as_posix()], sha(path.read_bytes()))
-        for path in (tree / "mail").rglob("*.eml")
-    )
 
 
 def printable(text: str) -> str:

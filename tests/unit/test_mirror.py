@@ -119,3 +119,12 @@ def test_index_lines_are_written_whole_and_no_lines_are_no_file(mirror: Mirror) 
     assert said == "".join(f"{line}\n" for line in lines)
     mirror.write("mail/index.jsonl", [])
     assert not mirror.exists("mail/index.jsonl")
+
+
+def test_a_mirror_that_is_closed_holds_no_file_open_whoever_still_knows_it(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    kept = [Mirror(tmp_path / "mirror", tmp_path / "drafts") for _ in range(50)]
+    for each in kept:
+        each.close()
+        each.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
