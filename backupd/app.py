@@ -15,26 +15,26 @@ from typing import TypeVar
 
 import sources
 from backupd.config import AccountFilter, Config
-from backupd.contents import MirrorContents
-from backupd.cutoff import GRAVE, Case, Patience, cause_of
+from backupd.cutoff.incidents import Incidents
+from backupd.cutoff.mx import Routes
+from backupd.cutoff.opinions import Opinions
+from backupd.cutoff.verdict import GRAVE, Case, Patience, cause_of
+from backupd.cutoff.vigil import Vigil
 from backupd.errors import BackupdError, ConfigError, CutOff, UserError
-from backupd.guard import Guard
 from backupd.home import Home, home_of, homes, matches, one_home
-from backupd.incidents import Incidents
-from backupd.index import write_account
-from backupd.jurisdictions import require_storages
+from backupd.law.acceptance import require_storages
+from backupd.mirror.index import write_account
 from backupd.model import Account
-from backupd.mx import Routes
-from backupd.opinions import Opinions
 from backupd.ports import Finding, Probing, Source
-from backupd.recovery import recover
-from backupd.restic import Restic
-from backupd.snapshot import Listener, SnapshotResult, snapshot_account
-from backupd.storages import Storages
-from backupd.sync import Progress, Share, SyncResult, gather, glance, sync_account
-from backupd.unpacking import VaultContents, from_vault
-from backupd.vault import Vault, vault_of
-from backupd.vigil import Vigil
+from backupd.restore.contents import MirrorContents
+from backupd.restore.unpacking import VaultContents, from_vault
+from backupd.sync.account import Progress, Share, SyncResult, gather, glance, sync_account
+from backupd.sync.guard import Guard
+from backupd.sync.recovery import recover
+from backupd.vaults.restic import Restic
+from backupd.vaults.snapshot import Listener, SnapshotResult, snapshot_account
+from backupd.vaults.storages import Storages
+from backupd.vaults.vault import Vault, vault_of
 
 T = TypeVar("T")
 

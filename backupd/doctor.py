@@ -12,16 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import targets
-from backupd import keybook, keyring
 from backupd.app import App
 from backupd.config import Config
 from backupd.errors import BackupdError
-from backupd.jurisdictions import standings
-from backupd.keeping import overdue, settings
-from backupd.locked import look_at_all
+from backupd.jobs import keyring
+from backupd.jobs.keeping import overdue, settings
+from backupd.keys import keybook
+from backupd.law.acceptance import standings
 from backupd.ports import Finding
-from backupd.readiness import channel_findings
-from backupd.vault import vault_of
+from backupd.report.readiness import channel_findings
+from backupd.vaults.locked import look_at_all
+from backupd.vaults.vault import vault_of
 
 LOW_SPACE = 1 << 30
 """Bytes free below which the disk of the mirror is worth a warning."""

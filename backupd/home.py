@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backupd import names
 from backupd.errors import UserError
 from backupd.locks import exclusive
 from backupd.marks import mark_of
-from backupd.mirror import Mirror
+from backupd.mirror import names
+from backupd.mirror.files import Mirror
 from backupd.model import Account, AccountKind, Service
 
 if TYPE_CHECKING:

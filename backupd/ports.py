@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from backupd.cutoff import Evidence
+from backupd.cutoff.verdict import Evidence
 from backupd.errors import BackupdError, IntegrityError
 from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service, nothing
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from backupd.catalog import NewItem, dumps
 from backupd.catalog.rows import FolderRow, id_of
 from backupd.home import Home, home_of
-from backupd.index import render_dirty
+from backupd.mirror.index import render_dirty
 from backupd.model import Account, AccountKind, Service
 
 SEED = 20_240_229

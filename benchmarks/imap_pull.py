@@ -68,10 +68,10 @@ def generate(maildir: Path, count: int, first: int = 0) -> int:
 def ours(door: Connection, server: tuple[str, int, str], folder: Path) -> None:
     """One sync of the account, as the daemon does it."""
     from backupd.config import Imap  # noqa: PLC0415 - its import is not what is measured
-    from backupd.guard import Guard  # noqa: PLC0415
     from backupd.home import home_of  # noqa: PLC0415
     from backupd.model import Service  # noqa: PLC0415
-    from backupd.sync import sync_account  # noqa: PLC0415
+    from backupd.sync.account import sync_account  # noqa: PLC0415
+    from backupd.sync.guard import Guard  # noqa: PLC0415
     from sources.imap.source import ImapSource  # noqa: PLC0415
 
     host, port, password = server

@@ -24,7 +24,10 @@ NAMES = (
     "transport", "memory",
 )  # fmt: skip
 
-SMALL = {"idle": ["--accounts", "10", "--cycles", "1"], "transport": ["--count", "200", "--rounds", "1"]}
+SMALL = {
+    "idle": ["--accounts", "10", "--cycles", "1"],
+    "transport": ["--count", "200", "--rounds", "1"],
+}
 """Those that have no --quick, and what makes them small."""
 
 LARGE = {"memory": ["--scale", "0.1"]}

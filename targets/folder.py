@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from backupd import names
 from backupd.errors import ConfigError, IntegrityError, ItemError, ItemRefused, UserError
-from backupd.mirror import BUFFER, hash_file
+from backupd.mirror import names
+from backupd.mirror.files import BUFFER, hash_file
 from backupd.model import Service
 from backupd.ports import (
     PRESENT,

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backupd.errors import IntegrityError, UserError
-from backupd.mirror import BUFFER
+from backupd.mirror.files import BUFFER
+from backupd.mirror.names import parse_time
 from backupd.model import Service
-from backupd.names import parse_time
 from backupd.ports import Parcel, Reader, Shelf
 
 SEPARATOR = re.compile(rb"^(>*From )", re.MULTILINE)

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backupd import names
+from backupd.mirror import names
 from backupd.ports import REPAIRED, RESTORED, Claim, Parcel, Proof, Put, Shelf
 
 LIMIT = 250

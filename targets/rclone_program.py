@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from backupd.errors import ConfigError
-from backupd.mirror import BUFFER
+from backupd.mirror.files import BUFFER
 from targets.endpoint import Endpoint
 
 OLDEST = (1, 60)

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, TypeVar
 
 from backupd.errors import IntegrityError, ItemError
-from backupd.mirror import BUFFER
+from backupd.mirror.files import BUFFER
 from backupd.ports import Claim, Parcel, Proof, Put, Reader
 
 IN_MEMORY = 1 << 20

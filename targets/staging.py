@@ -8,9 +8,9 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backupd import names
 from backupd.errors import BackupdError, ItemRefused, UserError
-from backupd.mirror import BUFFER
+from backupd.mirror import names
+from backupd.mirror.files import BUFFER
 from backupd.ports import Parcel, Reader
 from targets import paths
 

@@ -10,7 +10,7 @@ from holdings import held
 from backupd.app import App
 from backupd.config import Config
 from backupd.home import Home
-from backupd.snapshot import SnapshotResult
+from backupd.vaults.snapshot import SnapshotResult
 
 ALICE, BOB = "alice@harbourlight.example", "bob@harbourlight.example"
 

@@ -11,8 +11,8 @@ from typing import Any
 from servers import process, resting, s3, sshd
 
 from backupd.config import Storage
-from backupd.restic import Restic
-from backupd.vault import Vault, vault_of
+from backupd.vaults.restic import Restic
+from backupd.vaults.vault import Vault, vault_of
 
 ADDRESS = "alice@harbourlight.example"
 

@@ -13,7 +13,7 @@ from household import Household
 
 from backupd.app import App
 from backupd.config import load
-from backupd.cutoff import FROZEN, State
+from backupd.cutoff.verdict import FROZEN, State
 from backupd.demo.tenant import SimulatedTenant
 from backupd.model import Service
 

@@ -76,7 +76,7 @@ TITLE = "coalesce(json_extract({about}, '$.subject'), json_extract({about}, '$.n
 class ItemRow(SQLModel, table=True):
     """One item in the mirror.
 
-    The column `title` is no attribute: the database keeps it, for `backupd.lookup`, which reads nothing but the index
+    The column `title` is no attribute: the database keeps it, for `backupd.report.lookup`, which reads nothing but the index
     that it is in.
 
     Attributes:

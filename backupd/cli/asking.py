@@ -8,8 +8,8 @@ from pathlib import Path
 
 import typer
 
-from backupd import shares
 from backupd.errors import UserError
+from backupd.keys import shares
 
 LONGEST = 1 << 20
 """Characters read of a file that should hold shares."""

@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from backupd import metrics
+from backupd.alerts.bell import Bell
+from backupd.alerts.tidings import Cycle, Event, Ran
 from backupd.app import App, Run
-from backupd.bell import Bell
 from backupd.cli.context import Context
 from backupd.cli.output import SyncProgress, emit, show_run, table
 from backupd.errors import BackupdError
-from backupd.tidings import Cycle, Event, Ran
+from backupd.report import metrics
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Accounts = Annotated[list[str] | None, typer.Argument(metavar="[ACCOUNT]…", help="Addresses or globs; all when none is given.")]  # fmt: skip

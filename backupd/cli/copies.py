@@ -23,8 +23,8 @@ from backupd.cli.output import emit
 from backupd.cli.plain import printable, show_error
 from backupd.errors import BackupdError
 from backupd.home import Home
-from backupd.status import freshness
-from backupd.vault import Vault
+from backupd.report.status import freshness
+from backupd.vaults.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)

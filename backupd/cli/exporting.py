@@ -11,17 +11,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from backupd import lookup, restores
 from backupd.cli.context import Context
 from backupd.cli.options import Account, Json
 from backupd.cli.output import emit, size
 from backupd.cli.plain import printable
-from backupd.contents import Selection
 from backupd.errors import ItemError, UserError
-from backupd.held import Checked
+from backupd.jobs import restores
+from backupd.jobs.restores import Contents, Origin
 from backupd.model import Service
 from backupd.ports import Parcel, Reader, Shelf
-from backupd.restores import Contents, Origin
+from backupd.report import lookup
+from backupd.restore.contents import Selection
+from backupd.restore.held import Checked
 
 
 class Format(StrEnum):

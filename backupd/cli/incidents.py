@@ -15,9 +15,9 @@ from rich.console import Console
 from backupd.cli.context import Context
 from backupd.cli.output import emit
 from backupd.cli.plain import printable
-from backupd.cutoff import FROZEN, Case, Cause, Evidence, State
+from backupd.cutoff.incidents import Incidents, Removal, for_deletions, scope_of
+from backupd.cutoff.verdict import FROZEN, Case, Cause, Evidence, State
 from backupd.errors import UserError
-from backupd.incidents import Incidents, Removal, for_deletions, scope_of
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 

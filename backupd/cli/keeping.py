@@ -13,12 +13,12 @@ from backupd.cli.context import Context
 from backupd.cli.incidents import whoever_asks
 from backupd.cli.output import emit, table
 from backupd.cli.plain import printable
-from backupd.erasure import RECORD, Erasure, erase, of_person
 from backupd.errors import BackupdError, UserError, VaultUnreachable
-from backupd.forget import ForgetResult, PruneResult
 from backupd.home import Home
-from backupd.keeping import Rounds, forget_all, prune_all
-from backupd.retention import Choice
+from backupd.jobs.keeping import Rounds, forget_all, prune_all
+from backupd.vaults.erasure import RECORD, Erasure, erase, of_person
+from backupd.vaults.forget import ForgetResult, PruneResult
+from backupd.vaults.retention import Choice
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Accounts = Annotated[list[str] | None, typer.Argument(metavar="[ACCOUNT]…", help="Addresses or globs; all when none is given.")]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from backupd import keyring, private, rotation
+from backupd import private
 from backupd.app import App
 from backupd.cli.asking import read_shares
 from backupd.cli.context import Context
@@ -17,8 +17,9 @@ from backupd.cli.lazy import Group
 from backupd.cli.output import SyncProgress, emit, table
 from backupd.cli.plain import printable
 from backupd.errors import UserError
-from backupd.keyring import Done, Listed, Made
-from backupd.kit import sheet
+from backupd.jobs import keyring, rotation
+from backupd.jobs.keyring import Done, Listed, Made
+from backupd.keys.kit import sheet
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Shares = Annotated[

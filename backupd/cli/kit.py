@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from backupd import config
-from backupd import kit as kits
 from backupd.cli.context import Context
 from backupd.cli.output import emit
 from backupd.cli.plain import printable
+from backupd.keys import kit as kits
 
 
 def register(app: typer.Typer) -> None:

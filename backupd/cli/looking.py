@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 from rich import filesize
 
-from backupd import lookup
 from backupd.cli.context import Context
 from backupd.cli.options import Account, Json, SnapshotId, Storage
 from backupd.cli.plain import printable
 from backupd.errors import UserError
 from backupd.home import homes, one_home
+from backupd.report import lookup
 
 
 def register(app: typer.Typer) -> None:

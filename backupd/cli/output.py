@@ -17,7 +17,7 @@ from backupd.app import Outcome, Run
 from backupd.cli.plain import printable
 from backupd.errors import BackupdError
 from backupd.model import Account, Service
-from backupd.placing import Tally
+from backupd.sync.placing import Tally
 
 QUIET_INTERVAL = 60.0
 """Seconds between two lines of progress when stderr is no terminal."""

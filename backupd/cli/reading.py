@@ -14,9 +14,9 @@ from backupd.cli.options import Json
 from backupd.cli.output import emit, size, table
 from backupd.cli.plain import printable
 from backupd.marks import mark_of
-from backupd.readiness import Readiness, answers, readiness, verdict
-from backupd.status import AccountStatus
-from backupd.status import in_words as age
+from backupd.report.readiness import Readiness, answers, readiness, verdict
+from backupd.report.status import AccountStatus
+from backupd.report.status import in_words as age
 
 
 def register(app: typer.Typer) -> None:

@@ -15,15 +15,16 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from backupd import bare, config, leads, private
-from backupd.afresh import Return, Returned, Standing
+from backupd import config, private
 from backupd.cli.asking import read_shares
 from backupd.cli.context import Context
 from backupd.cli.output import SyncProgress, emit, size, table
 from backupd.cli.plain import printable
 from backupd.config import Config
 from backupd.errors import BackupdError, IntegrityError, UserError
-from backupd.leads import Ground, Lead, Opening
+from backupd.jobs import bare, leads
+from backupd.jobs.afresh import Return, Returned, Standing
+from backupd.jobs.leads import Ground, Lead, Opening
 
 
 def register(app: typer.Typer) -> None:

@@ -12,8 +12,8 @@ from backupd.cli.context import Context
 from backupd.cli.output import SyncProgress, emit
 from backupd.cli.plain import printable
 from backupd.errors import UserError
+from backupd.jobs.repairs import exit_code, repair_account
 from backupd.repair import Repair
-from backupd.repairs import exit_code, repair_account
 from backupd.verify.findings import Verification
 
 SHOWN = 30

@@ -14,15 +14,15 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from backupd import report as reports
-from backupd.chain import Fault, check
 from backupd.cli.commands import Accounts, Json
 from backupd.cli.context import Context
 from backupd.cli.output import emit
 from backupd.cli.plain import printable
 from backupd.errors import IntegrityError, UserError
-from backupd.report import Issued, chain_of, issue
-from backupd.signing import PublicKey, read_public, signing_key
+from backupd.report import integrity as reports
+from backupd.report.chain import Fault, check
+from backupd.report.integrity import Issued, chain_of, issue
+from backupd.report.signing import PublicKey, read_public, signing_key
 
 MAKE = "make"
 

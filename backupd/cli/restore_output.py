@@ -9,8 +9,8 @@ from rich.console import Console
 
 from backupd.cli.output import size, table
 from backupd.cli.plain import printable
-from backupd.plan import Plan
-from backupd.restored import RestoreResult, continued
+from backupd.restore.plan import Plan
+from backupd.restore.result import RestoreResult, continued
 
 TWO_HOURS = 120
 """Minutes from which on a span is told in hours."""

@@ -14,22 +14,23 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from backupd import bare, config, restores
+from backupd import config
 from backupd.app import App
 from backupd.cli.context import Context
 from backupd.cli.output import SyncProgress, emit, size
 from backupd.cli.plain import printable
 from backupd.cli.restore_output import payload, show_plan, show_restore
-from backupd.contents import Selection
 from backupd.errors import BackupdError, UserError
+from backupd.jobs import bare, restores
+from backupd.jobs.restores import Contents, Destination, Job, Origin
+from backupd.mirror.names import parse_time
 from backupd.model import Service
-from backupd.names import parse_time
 from backupd.ports import Parcel
-from backupd.restic import Restic
-from backupd.restore_report import write_report
-from backupd.restored import RestoreResult
-from backupd.restores import Contents, Destination, Job, Origin
-from backupd.roster import Seat, read_roster
+from backupd.restore.contents import Selection
+from backupd.restore.report import write_report
+from backupd.restore.result import RestoreResult
+from backupd.restore.roster import Seat, read_roster
+from backupd.vaults.restic import Restic
 from targets import Ask
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]

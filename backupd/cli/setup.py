@@ -17,8 +17,8 @@ from backupd.cli.context import Context
 from backupd.cli.output import emit
 from backupd.cli.plain import printable
 from backupd.errors import UserError
-from backupd.jurisdictions import Standing, of_storage, require
-from backupd.sovereignty import WATCHED, known_operators
+from backupd.law.acceptance import Standing, of_storage, require
+from backupd.law.sovereignty import WATCHED, known_operators
 
 STEPS = """\
 Register backupd in your tenant (entra.microsoft.com, as a Global or Privileged Role Administrator):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import typer
 from rich.console import Console
 
-from backupd.alerts import Alerts, Taken
+from backupd.alerts.sending import Alerts, Taken
 from backupd.cli.commands import Json
 from backupd.cli.context import Context
 from backupd.cli.lazy import Group
 from backupd.cli.output import emit
 from backupd.cli.plain import printable
 from backupd.errors import ConfigError
-from backupd.readiness import channel_findings
+from backupd.report.readiness import channel_findings
 
 alerts = typer.Typer(cls=Group, help="The channels over which people are told.")
 

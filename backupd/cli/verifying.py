@@ -14,9 +14,9 @@ from backupd.cli.commands import Accounts, Json, ring
 from backupd.cli.context import Context
 from backupd.cli.output import SyncProgress, emit, size
 from backupd.cli.plain import printable
-from backupd.report import issue, stamp
-from backupd.status import in_words
-from backupd.verifications import Wish, told, verify
+from backupd.jobs.verifications import Wish, told, verify
+from backupd.report.integrity import issue, stamp
+from backupd.report.status import in_words
 from backupd.verify import DRILL, NAMES, PACKS, SOURCE, USUAL
 from backupd.verify.findings import Flaw, Verdict, Verification
 

@@ -20,7 +20,7 @@ from backupd.config.values import (
     credential,
     read_secret,
 )
-from backupd.mx import place
+from backupd.cutoff.mx import place
 
 
 class Limits(Section):

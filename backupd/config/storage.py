@@ -23,8 +23,8 @@ from backupd.config.values import (
     read_secret,
 )
 from backupd.errors import ConfigError
-from backupd.locations import parse
-from backupd.sovereignty import Accepted
+from backupd.law.sovereignty import Accepted
+from backupd.vaults.locations import parse
 
 SSH_WORD = re.compile(r"[A-Za-z0-9/._@%+=,-]+")
 """Characters that neither restic, which splits the command for ssh, nor ssh itself takes for anything else."""

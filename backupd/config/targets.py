@@ -18,7 +18,7 @@ from backupd.config.values import (
     Section,
     one_credential,
 )
-from backupd.sovereignty import Accepted
+from backupd.law.sovereignty import Accepted
 
 
 class Part(Section):

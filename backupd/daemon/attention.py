@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from backupd.model import Account, Collection, Gap, Item, Page, Service
 from backupd.ports import Expecting, Failed, Fetched, Finding, Landing, Probing, Source
-from backupd.restic import Message
+from backupd.vaults.restic import Message
 
 T = TypeVar("T")
 

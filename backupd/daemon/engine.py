@@ -24,7 +24,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from backupd.app import GRAVEST_FIRST, App, Outcome
-from backupd.cutoff import Case
+from backupd.cutoff.verdict import Case
 from backupd.daemon import rounds
 from backupd.daemon.attention import Attention, Stopping
 from backupd.daemon.ears import Ears

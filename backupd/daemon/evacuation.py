@@ -21,18 +21,18 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 
-from backupd import notices
-from backupd.alerts import Alerts, Message
+from backupd.alerts import notices
+from backupd.alerts.sending import Alerts, Message
 from backupd.app import App, Outcome, Run
 from backupd.config import AccountFilter
-from backupd.cutoff import FROZEN, GRAVE, Cause, State
+from backupd.cutoff.verdict import FROZEN, GRAVE, Cause, State
 from backupd.daemon.attention import Attended, Attention
 from backupd.errors import BackupdError, UserError
 from backupd.home import Home, home_of, matches
 from backupd.locks import exclusive
 from backupd.model import Account, Service
 from backupd.ports import Source
-from backupd.sync import Share
+from backupd.sync.account import Share
 
 PLAN = (
     ("inbox, sent mail, drafts", Share(Service.MAIL, frozenset({"inbox", "sentitems", "drafts"}))),

@@ -5,7 +5,7 @@ Kinds and what their `facts` hold:
     started, stopping   accounts
     run-ended           verb, seconds, ok, code (an exit code), reason, new, error (the gravest, or None),
                         outcome (`backupd.app.Outcome`)
-    state-changed       scope, before, after (`backupd.cutoff.Case`)
+    state-changed       scope, before, after (`backupd.cutoff.verdict.Case`)
     account-found       -
     account-vanished    error
     source-failed       error

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from backupd import verifications
 from backupd.app import Outcome
-from backupd.cutoff import Case
+from backupd.cutoff.verdict import Case
 from backupd.daemon.attention import Attended, Stopping
 from backupd.daemon.evacuation import evacuate, held, wanted
 from backupd.errors import BackupdError
 from backupd.home import Home
-from backupd.keeping import FORGET, PRUNE, Rounds, due, forget_all, prune_all
+from backupd.jobs import verifications
+from backupd.jobs.keeping import FORGET, PRUNE, Rounds, due, forget_all, prune_all
+from backupd.jobs.verifications import Wish
 from backupd.marks import mark_of, word
-from backupd.report import chain_of, issue
-from backupd.verifications import Wish
+from backupd.report.integrity import chain_of, issue
 from backupd.verify.findings import Verification
 
 if TYPE_CHECKING:

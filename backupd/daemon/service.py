@@ -14,17 +14,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from backupd import __version__, config
+from backupd.alerts.bell import Bell
 from backupd.app import App
-from backupd.bell import Bell
 from backupd.daemon import logs
 from backupd.daemon.engine import Engine
 from backupd.daemon.events import Bulletin, Listener
 from backupd.daemon.history import History
 from backupd.daemon.notify import notify, reloading, watchdog_seconds
 from backupd.errors import BackupdError, ConfigError, UserError
-from backupd.jurisdictions import require_storages
+from backupd.law.acceptance import require_storages
 from backupd.locks import exclusive
-from backupd.metrics import Exporter
+from backupd.report.metrics import Exporter
 
 log = logging.getLogger(__name__)
 

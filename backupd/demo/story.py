@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from backupd.app import App, Run
 from backupd.config import load
-from backupd.contents import Selection
 from backupd.demo.tenant import SimulatedTenant
 from backupd.errors import UserError
-from backupd.mirror import hash_file
-from backupd.restored import RestoreResult
-from backupd.restores import Destination, destination, job
+from backupd.jobs.restores import Destination, destination, job
+from backupd.mirror.files import hash_file
+from backupd.restore.contents import Selection
+from backupd.restore.result import RestoreResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

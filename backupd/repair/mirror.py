@@ -19,15 +19,15 @@ from tempfile import TemporaryDirectory
 from backupd.catalog import Catalog
 from backupd.errors import BackupdError, IntegrityError, UserError, VaultError
 from backupd.home import Home
-from backupd.index import render_dirty, write_account
-from backupd.mirror import BUFFER, Mirror
+from backupd.mirror.files import BUFFER, Mirror
+from backupd.mirror.index import render_dirty, write_account
+from backupd.mirror.names import parse_time
+from backupd.mirror.tree import index_path
 from backupd.model import Snapshot
-from backupd.names import parse_time
 from backupd.ports import Reader
-from backupd.rebuild import rebuild
 from backupd.repair import PATIENCE, Repair
-from backupd.tree import index_path
-from backupd.vault import Vault
+from backupd.sync.rebuild import rebuild
+from backupd.vaults.vault import Vault
 from backupd.verify.mirror import Look
 from backupd.verify.places import Place, in_catalog, in_index, is_ours, joined
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from backupd.errors import VaultError
 from backupd.home import Home
-from backupd.mirror import hash_file
+from backupd.mirror.files import hash_file
 from backupd.repair import PATIENCE, Repair
-from backupd.restic import Repository
-from backupd.vault import Vault
+from backupd.vaults.restic import Repository
+from backupd.vaults.vault import Vault
 from backupd.verify.findings import Flaw, Verification
 
 REPAIRS = (0, 16)

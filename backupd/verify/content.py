@@ -16,8 +16,8 @@ from typing import IO, Any, cast
 
 from backupd.errors import BackupdError, IntegrityError, VaultError
 from backupd.home import Home
-from backupd.mirror import BUFFER, hash_file
-from backupd.vault import Vault
+from backupd.mirror.files import BUFFER, hash_file
+from backupd.vaults.vault import Vault
 from backupd.verify import CONTENT, PACKS
 from backupd.verify.findings import Flaw, Verification
 from backupd.verify.packs import PATIENT

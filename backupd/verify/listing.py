@@ -8,8 +8,8 @@ from pathlib import Path
 
 from backupd.errors import BackupdError
 from backupd.home import Home
-from backupd.merkle import Tree, leaf
-from backupd.vault import Entry, Vault
+from backupd.report.merkle import Tree, leaf
+from backupd.vaults.vault import Entry, Vault
 from backupd.verify import LISTING
 from backupd.verify.findings import Flaw, Verification
 from backupd.verify.places import Place, is_ours, joined

@@ -18,11 +18,11 @@ from backupd.catalog import Catalog
 from backupd.catalog.rows import FolderRow
 from backupd.errors import BackupdError, IntegrityError, TransientError
 from backupd.home import Home
-from backupd.index import collection_entry, index_lines
-from backupd.mirror import Mirror
+from backupd.mirror.files import Mirror
+from backupd.mirror.index import collection_entry, index_lines
+from backupd.mirror.tree import INDEX_ROOT, index_path
 from backupd.model import Service
-from backupd.recovery import recover
-from backupd.tree import INDEX_ROOT, index_path
+from backupd.sync.recovery import recover
 from backupd.verify import LISTING
 from backupd.verify.findings import Flaw, Verification
 from backupd.verify.record import Record

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from backupd.errors import BackupdError, VaultError, VaultLocked, VaultUnreachable
 from backupd.home import Home
 from backupd.patience import LATE
-from backupd.vault import Vault
+from backupd.vaults.vault import Vault
 from backupd.verify import PACKS
 from backupd.verify.findings import Flaw, Verification
 from backupd.verify.record import Record

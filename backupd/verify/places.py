@@ -14,9 +14,9 @@ from typing import Any, Protocol, TypeVar
 
 from backupd.catalog import Catalog
 from backupd.errors import IntegrityError
-from backupd.merkle import Tree, leaf
+from backupd.mirror.tree import INDEX_ROOT
 from backupd.model import Service
-from backupd.tree import INDEX_ROOT
+from backupd.report.merkle import Tree, leaf
 
 MAIL_LIKE = ("mail/", "calendar/", "contacts/")
 """Where index files lie beside the items."""
@@ -64,7 +64,7 @@ def in_index(root: Path) -> Iterator[Place]:
 
 
 def root_over(places: Iterable[Place], scratch: Path) -> str:
-    """The Merkle root over items; see `backupd.merkle`."""
+    """The Merkle root over items; see `backupd.report.merkle`."""
     with Tree(scratch) as tree:
         for each in places:
             tree.add(leaf(each.path, each.collection, each.key, each.sha256))

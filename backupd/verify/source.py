@@ -16,10 +16,10 @@ from backupd.catalog import Catalog, loads
 from backupd.catalog.rows import FolderRow, ItemRow
 from backupd.errors import ItemGone
 from backupd.home import Home
-from backupd.likeness import likeness
-from backupd.mirror import FileDraft, Mirror
+from backupd.mirror.files import FileDraft, Mirror
 from backupd.model import Account, Collection, Item, Service
 from backupd.ports import Failed, Fetched, Source
+from backupd.verify.likeness import likeness
 
 SAMPLED = (Service.MAIL, Service.FILES)
 """Services whose items can be had again byte for byte."""

@@ -19,11 +19,11 @@ from typing import Any
 
 from backupd.catalog import Catalog
 from backupd.errors import UserError
-from backupd.forgotten import forgotten
 from backupd.home import Home
+from backupd.mirror.names import parse_time
 from backupd.model import Snapshot
-from backupd.names import parse_time
-from backupd.vault import Vault, accounts_in
+from backupd.vaults.forgotten import forgotten
+from backupd.vaults.vault import Vault, accounts_in
 from backupd.verify.findings import Flaw, Verification
 from backupd.verify.places import Place, in_catalog, in_index
 from backupd.verify.record import Record

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backupd.errors import BackupdError
+from backupd.mirror.names import parse_time
 from backupd.model import Account, AccountKind
-from backupd.names import parse_time
 from backupd.ports import Finding
 from sources.graph.client import Call, Client
 from sources.graph.failures import Broken, Refused, Scope

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from backupd.cutoff import Cause, Evidence, cause_of
+from backupd.cutoff.verdict import Cause, Evidence, cause_of
 from backupd.errors import BackupdError, ConfigError
 from backupd.model import Account, AccountKind, Service
 from sources.graph.addresses import quoted

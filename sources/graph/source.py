@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from backupd.cutoff import Evidence
+from backupd.cutoff.verdict import Evidence
 from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service
 from backupd.ports import Failed, Fetched, Finding, Landing
 from sources.graph import calendars, contacts, filefacts, messages

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import stamina
 
-from backupd.cutoff import cause_of
+from backupd.cutoff.verdict import cause_of
 from backupd.errors import AuthError, TransientError
 from backupd.imap.connect import Login
 from backupd.imap.session import Selected, Session, open_session

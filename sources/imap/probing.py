@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from backupd.cutoff import Cause, Evidence, cause_of
+from backupd.cutoff.verdict import Cause, Evidence, cause_of
 from backupd.errors import BackupdError
 from backupd.model import Account
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from backupd.cutoff import Evidence
+from backupd.cutoff.verdict import Evidence
 from backupd.errors import ItemGone, TransientError
 from backupd.imap.session import Session
 from backupd.model import Account, Collection, Facts, Gap, Item, Page, Service

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from backupd import names
 from backupd.errors import ItemRefused
+from backupd.mirror import names
 from backupd.ports import Parcel
 from targets import vcards
 from targets.bundles.limits import Limits

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from backupd import names
 from backupd.errors import IntegrityError, ItemError, ItemRefused
+from backupd.mirror import names
 from backupd.model import Service
 from backupd.ports import (
     PRESENT,

@@ -27,7 +27,7 @@ from backupd.errors import (
     TransientError,
     UserError,
 )
-from backupd.mirror import BUFFER
+from backupd.mirror.files import BUFFER
 from targets.dav.xml import DAV, Entry, asked, element, multistatus, written
 from targets.endpoint import Endpoint
 

@@ -10,8 +10,8 @@ from typing import IO, cast
 
 import httpx
 
-from backupd import names
 from backupd.errors import BackupdError, ConfigError, ItemRefused, TransientError
+from backupd.mirror import names
 from backupd.ports import Pace, Parcel
 from targets import paths
 from targets.dav.http import child

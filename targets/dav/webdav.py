@@ -22,9 +22,9 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import stamina
 
-from backupd import names
 from backupd.errors import BackupdError, ItemError, ItemRefused, UserError
-from backupd.mirror import BUFFER
+from backupd.mirror import names
+from backupd.mirror.files import BUFFER
 from backupd.model import Service
 from backupd.ports import PRESENT, Claim, Finding, Pace, Parcel, Proof, Put, Reader, Shelf
 from targets import paths

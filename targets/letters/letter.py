@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from backupd.errors import ItemRefused
-from backupd.mirror import BUFFER
+from backupd.mirror.files import BUFFER
 from backupd.ports import Parcel
 from targets.letters.body import body, needs_of
 from targets.letters.fields import CRLF, LINE_END, Head, parse, split

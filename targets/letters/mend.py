@@ -10,7 +10,7 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.utils import format_datetime, parsedate_to_datetime
 
-from backupd.names import parse_time
+from backupd.mirror.names import parse_time
 from backupd.ports import Parcel
 from targets.letters import addresses
 from targets.letters.eightbit import ascii_field

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from bs4 import BeautifulSoup
 
-from backupd import names
+from backupd.mirror import names
 from backupd.ports import Parcel
 from targets.letters.fields import CRLF, Field, Head, make
 from targets.letters.parts import Part, part_of, walk

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from backupd.mirror import BUFFER
+from backupd.mirror.files import BUFFER
 from targets.letters.fields import CRLF, LINE_END
 
 _BINARY = (b"binary", b"Binary", b"BINARY")

@@ -19,8 +19,8 @@ from urllib.parse import quote
 import stamina
 from icalendar import Component
 
-from backupd import names
 from backupd.errors import ConfigError, ItemRefused, TransientError, UserError
+from backupd.mirror import names
 from backupd.model import Service
 from backupd.ports import Parcel, Shelf
 from targets.dav import events as quietly

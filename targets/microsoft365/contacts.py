@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from itertools import chain
 
-from backupd import names
 from backupd.errors import ItemRefused, UserError
+from backupd.mirror import names
 from backupd.model import Service
 from backupd.ports import Parcel, Shelf
 from targets import vcards

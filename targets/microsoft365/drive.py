@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backupd import names
 from backupd.errors import ItemRefused, UserError
+from backupd.mirror import names
 from targets.microsoft365.answers import body_of
 from targets.microsoft365.graph import Graph, Json, segment
 

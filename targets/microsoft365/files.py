@@ -10,9 +10,9 @@ from typing import IO, Any
 
 import stamina
 
-from backupd import names
 from backupd.errors import ItemRefused, TransientError
-from backupd.mirror import BUFFER
+from backupd.mirror import names
+from backupd.mirror.files import BUFFER
 from backupd.model import Service
 from backupd.ports import PRESENT, Claim, Finding, Pace, Parcel, Proof, Put, Reader, Shelf
 from backupd.quickxor import QuickXor

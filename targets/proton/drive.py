@@ -16,7 +16,7 @@ from backupd.errors import (
     ItemRefused,
     TransientError,
 )
-from backupd.mirror import hash_file
+from backupd.mirror.files import hash_file
 from backupd.model import Service
 from backupd.ports import PRESENT, Claim, Finding, Pace, Parcel, Proof, Put, Reader, Shelf
 from targets import paths

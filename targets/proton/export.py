@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from backupd.errors import IntegrityError, ItemError, UserError
-from backupd.names import parse_time
+from backupd.mirror.names import parse_time
 from backupd.ports import Parcel, Reader, Shelf
 from targets.letters import BRIDGE, Letter, Rules, keep, prepare
 from targets.serial import spool

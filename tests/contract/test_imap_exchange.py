@@ -26,7 +26,7 @@ from backupd.demo.tenant import SimulatedTenant
 from backupd.errors import AuthError
 from backupd.model import Account, AccountKind, Service
 from backupd.ports import Source
-from backupd.sync import Share
+from backupd.sync.account import Share
 from sources.imap.source import ImapSource
 
 LETTER = b"Subject: by token\r\nMessage-ID: <1@example>\r\n\r\nhello\r\n"

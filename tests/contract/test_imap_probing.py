@@ -9,7 +9,7 @@ import pytest
 from servers.dovecot import Dovecot, dovecot
 
 from backupd.config import Imap
-from backupd.cutoff import Cause
+from backupd.cutoff.verdict import Cause
 from backupd.meters import meter_of
 from backupd.ports import Probing
 from sources.imap.source import ImapSource

@@ -16,12 +16,12 @@ from minio.error import S3Error
 from servers import process, s3
 
 from backupd.config import Storage
-from backupd.cutoff import Cause, Evidence
+from backupd.cutoff.verdict import Cause, Evidence
 from backupd.errors import AuthError, VaultError, VaultUnreachable
-from backupd.forget import ForgetResult
-from backupd.keeping import findings, forget_all
-from backupd.locked import look_at_all
-from backupd.objectlock import extend, look
+from backupd.jobs.keeping import findings, forget_all
+from backupd.vaults.forget import ForgetResult
+from backupd.vaults.locked import look_at_all
+from backupd.vaults.objectlock import extend, look
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from servers import process, resting
 
 from backupd.config import Storage
 from backupd.errors import BackupdError, UserError, VaultError, VaultUnreachable
-from backupd.locations import parse
-from backupd.restic import Restic
-from backupd.vault import COMPLETE, PINNED, Vault, vault_of
+from backupd.vaults.locations import parse
+from backupd.vaults.restic import Restic
+from backupd.vaults.vault import COMPLETE, PINNED, Vault, vault_of
 
 SLOW = {"s3-moto", "rclone-restic", "rclone-append-only"}
 """Second opinions on what another kind has shown already."""

@@ -12,8 +12,8 @@ import pytest
 from household import Household
 
 from backupd.demo.tenant import SimulatedTenant
-from backupd.report import issue
-from backupd.verifications import Wish, verify
+from backupd.jobs.verifications import Wish, verify
+from backupd.report.integrity import issue
 from backupd.verify.findings import Verdict
 
 needs_restic = pytest.mark.skipif(shutil.which("restic") is None, reason="restic is not installed")

@@ -18,7 +18,7 @@ from certificates import certificate
 from world import AMELIA, CYCLE, TENANT, World, befallen, never_frozen, settled
 
 import sources
-from backupd.cutoff import Cause, State
+from backupd.cutoff.verdict import Cause, State
 from backupd.demo.faults import Fault
 
 

@@ -39,9 +39,9 @@ from damages import (
 )
 from household import Household
 
-from backupd.report import chain_of
-from backupd.signing import signing_key
-from backupd.verifications import MIRROR, Wish, verify
+from backupd.jobs.verifications import MIRROR, Wish, verify
+from backupd.report.integrity import chain_of
+from backupd.report.signing import signing_key
 from backupd.verify.findings import Verdict, Verification
 
 AMELIA = "amelia@harbourlight.example"

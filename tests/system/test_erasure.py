@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from backupd.app import App
 from backupd.catalog import Catalog
 from backupd.cli.keeping import register
-from backupd.cutoff import Cause, Evidence
-from backupd.erasure import RECORD, erase, of_person, records
+from backupd.cutoff.verdict import Cause, Evidence
 from backupd.errors import GuardTripped, UserError
+from backupd.vaults.erasure import RECORD, erase, of_person, records
 
 SECRET = "the content of a letter that nobody may see again"
 

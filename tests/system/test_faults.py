@@ -9,7 +9,7 @@ from household import Household, true_files, true_mail
 
 from backupd.demo.changes import Refusal
 from backupd.demo.faults import Fault
-from backupd.mirror import hash_file
+from backupd.mirror.files import hash_file
 from backupd.model import Service
 
 Build = Callable[..., Household]

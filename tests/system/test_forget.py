@@ -15,13 +15,13 @@ from keepers import ALICE, BOB, an_app, change_and_snapshot, keep, times
 from servers.process import free_port, need
 
 from backupd.app import App
-from backupd.cutoff import Cause, Evidence
-from backupd.forgotten import forgotten
+from backupd.cutoff.incidents import Removal
+from backupd.cutoff.verdict import Cause, Evidence
 from backupd.home import Home
-from backupd.incidents import Removal
-from backupd.keeping import due, findings, forget_all, prune_all
-from backupd.storages import Round
-from backupd.vault import PINNED
+from backupd.jobs.keeping import due, findings, forget_all, prune_all
+from backupd.vaults.forgotten import forgotten
+from backupd.vaults.storages import Round
+from backupd.vaults.vault import PINNED
 
 NOTHING = {
     "keep_within": "0s", "keep_within_daily": "0s", "keep_within_weekly": "0s", "keep_within_monthly": "0s",

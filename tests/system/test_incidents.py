@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from backupd.app import App
 from backupd.cli import app as command_line
 from backupd.config import load
-from backupd.cutoff import Cause, State
+from backupd.cutoff.verdict import Cause, State
 from backupd.demo.tenant import SimulatedTenant
 from backupd.errors import UserError
 

@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 from household import PASSWORD, Household
 
-from backupd import keyring, shares
 from backupd.cli import app
 from backupd.config import Storage
 from backupd.demo.tenant import SimulatedTenant
-from backupd.keys import keys_of
-from backupd.restic import Restic
-from backupd.vault import vault_of
+from backupd.jobs import keyring
+from backupd.keys import shares
+from backupd.keys.vault_keys import keys_of
+from backupd.vaults.restic import Restic
+from backupd.vaults.vault import vault_of
 
 KILLER = """\
 #!/bin/sh

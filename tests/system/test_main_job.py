@@ -20,7 +20,7 @@ from household import (
     true_mail,
 )
 
-from backupd.names import component, fold
+from backupd.mirror.names import component, fold
 
 Build = Callable[..., Household]
 AMELIA = "amelia@harbourlight.example"

@@ -11,8 +11,8 @@ from servers.dovecot import dovecot
 from servers.names import NameServer, name_server
 from world import AMELIA, CYCLE, TENANT, World, befallen, never_frozen, settled
 
-from backupd.cutoff import Cause, State
-from backupd.mx import FRESH
+from backupd.cutoff.mx import FRESH
+from backupd.cutoff.verdict import Cause, State
 
 DOMAIN = "harbourlight.example"
 AT_MICROSOFT = "harbourlight-example.mail.protection.outlook.com"

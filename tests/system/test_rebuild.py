@@ -18,8 +18,8 @@ from backupd.catalog import Catalog
 from backupd.demo.tenant import SimulatedTenant
 from backupd.errors import IntegrityError
 from backupd.home import Home
-from backupd.index import write_account
-from backupd.rebuild import Rebuilt, account_of, rebuild
+from backupd.mirror.index import write_account
+from backupd.sync.rebuild import Rebuilt, account_of, rebuild
 
 TOLD = ("folder", "name", "source_id", "key", "size", "sha256", "facts", "about", "note")
 

@@ -28,8 +28,8 @@ from damages import (  # fmt: skip
 )
 from household import PASSWORD, Household
 
-from backupd.repairs import repair_account
-from backupd.verifications import Wish, verify
+from backupd.jobs.repairs import repair_account
+from backupd.jobs.verifications import Wish, verify
 from backupd.verify.findings import Verdict
 
 

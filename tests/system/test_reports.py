@@ -16,13 +16,13 @@ import pytest
 from damages import AMELIA, alter_same_size, vault
 from household import PASSWORD, Household
 
+from backupd.alerts.tidings import Found, event_of
 from backupd.daemon import rounds
 from backupd.daemon.engine import Engine
 from backupd.daemon.events import Bulletin, Event
 from backupd.daemon.history import History
-from backupd.report import chain_of, issue, page, schema, short, text
-from backupd.signing import signing_key
-from backupd.tidings import Found, event_of
+from backupd.report.integrity import chain_of, issue, page, schema, short, text
+from backupd.report.signing import signing_key
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -13,8 +13,8 @@ import pytest
 from household import Household, true_mail
 
 from backupd import cli
-from backupd.contents import Selection
 from backupd.demo.tenant import SimulatedTenant
+from backupd.restore.contents import Selection
 
 Build = Callable[..., Household]
 AMELIA = "amelia@harbourlight.example"
@@ -216,7 +216,7 @@ def test_out_of_a_vault_much_current_mail_comes_a_month_at_a_time_newest_first(
     house: Household, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def order(large: int) -> list[str]:
-        monkeypatch.setattr("backupd.unpacking.LARGE", large)
+        monkeypatch.setattr("backupd.restore.unpacking.LARGE", large)
         with house.app.held(house.home(AMELIA)) as held:
             return [parcel.path for parcel, _ in held.walk(Selection())]
 

@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from household import Household
 
-from backupd import config, keybook
+from backupd import config
 from backupd.app import App
 from backupd.demo.tenant import SimulatedTenant
+from backupd.keys import keybook
 
 
 @dataclass

@@ -12,8 +12,8 @@ import pytest
 from servers.receivers import hanging, receiver
 from servers.smtp import letterbox
 
-from backupd.alerts import Alerts, Message
-from backupd.channels import channels, depends_on_microsoft, is_microsoft
+from backupd.alerts.channels import channels, depends_on_microsoft, is_microsoft
+from backupd.alerts.sending import Alerts, Message
 from backupd.config import Alerts as Section
 
 NEWS = Message(

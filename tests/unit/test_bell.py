@@ -12,16 +12,16 @@ import pytest
 from holdings import DAY, HOUR, an_app, held
 from servers.receivers import Receiver, hanging, receiver
 
+from backupd.alerts.bell import Bell
+from backupd.alerts.tidings import Changed, Cycle, Event, Found, Ran
 from backupd.app import Outcome, Run
-from backupd.bell import Bell
-from backupd.cutoff import Case, Cause, Evidence, State
+from backupd.cutoff.incidents import Incidents
+from backupd.cutoff.verdict import Case, Cause, Evidence, State
 from backupd.daemon.events import Bulletin
 from backupd.errors import AuthError, TransientError
-from backupd.incidents import Incidents
 from backupd.ports import Finding
-from backupd.storages import Round
-from backupd.sync import SyncResult
-from backupd.tidings import Changed, Cycle, Event, Found, Ran
+from backupd.sync.account import SyncResult
+from backupd.vaults.storages import Round
 
 ALICE, BOB = "alice@contoso.example", "bob@contoso.example"
 NOW = time.time()

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from backupd.chain import HEAD, Chain, check
 from backupd.errors import UserError
-from backupd.merkle import Tree, leaf, root_of
-from backupd.signing import KEY_FILE, read_public, signing_key
+from backupd.report.chain import HEAD, Chain, check
+from backupd.report.merkle import Tree, leaf, root_of
+from backupd.report.signing import KEY_FILE, read_public, signing_key
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_the_root_does_not_depend_on_the_order_nor_on_how_much_fits_into_memory(
     lines = [leaf("mail/Inbox/2026-11/a.eml", "mail/Inbox", f"k{n}", "0" * 64) for n in range(100)]
     roots = set()
     for run, order in ((1000, lines), (7, lines[::-1])):
-        monkeypatch.setattr("backupd.merkle.RUN", run)
+        monkeypatch.setattr("backupd.report.merkle.RUN", run)
         with Tree(tmp_path) as tree:
             for line in order:
                 tree.add(line)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backupd.cutoff import (
+from backupd.cutoff.verdict import (
     ALONE,
     CONFIRM_SECONDS,
     FROZEN,

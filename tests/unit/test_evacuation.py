@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from holdings import an_app, held
 
-from backupd import notices
+from backupd.alerts import notices
 from backupd.app import App
-from backupd.cutoff import Cause, Evidence
+from backupd.cutoff.verdict import Cause, Evidence
 from backupd.daemon.evacuation import AGAIN, wanted
 
 NOW = 1_800_000_000.0

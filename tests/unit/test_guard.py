@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from backupd.errors import GuardTripped
-from backupd.guard import EMPTIED, Guard
 from backupd.model import Account, AccountKind, Service
+from backupd.sync.guard import EMPTIED, Guard
 
 ALICE = Account("1", "alice@example.org", "Alice", AccountKind.USER, "demo", frozenset(Service))
 GUARD = Guard(share=0.2, items=50)

@@ -3,9 +3,9 @@ import threading
 
 import pytest
 
-from backupd.cutoff import Case, Cause, Evidence, State
+from backupd.cutoff.incidents import EVIDENCE_KEPT, Incidents, Removal
+from backupd.cutoff.verdict import Case, Cause, Evidence, State
 from backupd.errors import IntegrityError, UserError
-from backupd.incidents import EVIDENCE_KEPT, Incidents, Removal
 
 SCOPE = "contoso/alice@example.org"
 

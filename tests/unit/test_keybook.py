@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from backupd import keybook
 from backupd.errors import IntegrityError
-from backupd.keybook import YEAR, Drill, Keybook, Noted, findings
+from backupd.keys import keybook
+from backupd.keys.keybook import YEAR, Drill, Keybook, Noted, findings
 
 NOW = 1_800_000_000.0
 HELD = ["primary/s/a", "primary/s/b"]

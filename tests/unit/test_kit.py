@@ -13,12 +13,13 @@ import pytest
 from holdings import held
 from servers.names import name_server
 
-from backupd import config, keybook, kit, shares
+from backupd import config
 from backupd.app import App
 from backupd.config.text import as_toml
-from backupd.keybook import Keybook
-from backupd.readiness import as_text, readiness
-from backupd.zone import Record, Zone, zones
+from backupd.keys import keybook, kit, shares
+from backupd.keys.keybook import Keybook
+from backupd.keys.zone import Record, Zone, zones
+from backupd.report.readiness import as_text, readiness
 
 ALICE, ODD = "alice@contoso.example", "a <b>;$(reboot)'@contoso.example"
 
@@ -124,7 +125,7 @@ def test_the_script_of_the_kit_derives_what_we_do(tmp_path: Path) -> None:
 
 
 def test_the_checksum_of_backupd_can_be_made_by_hand() -> None:
-    root = Path(kit.__file__).parents[1]
+    root = Path(kit.__file__).parents[2]
     command = (
         "find backupd sources targets -name '*.py' | LC_ALL=C sort | xargs sha256sum | sha256sum"
     )

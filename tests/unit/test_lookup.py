@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from backupd import names
 from backupd.catalog import Catalog
 from backupd.catalog.rows import SCHEMA, FolderRow, ItemRow
 from backupd.errors import IntegrityError
-from backupd.lookup import BECOME_ASCII, Hit, Wanted, listing, matching
+from backupd.mirror import names
 from backupd.model import Service
+from backupd.report.lookup import BECOME_ASCII, Hit, Wanted, listing, matching
 
 TITLES = (
     "Invoice 77", "INVOICE 78", "Rechnung Müller", "Rechnung Mu\u0308ller", "STRASSE", "straße", "Straße 100%",

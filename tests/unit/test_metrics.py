@@ -13,13 +13,13 @@ from holdings import HOUR, an_app, held
 from prometheus_client.parser import text_string_to_metric_families
 from servers.process import free_port
 
-from backupd import metrics
 from backupd.catalog.rows import RetryRow
-from backupd.cutoff import Cause, Evidence
+from backupd.cutoff.incidents import Incidents
+from backupd.cutoff.verdict import Cause, Evidence
 from backupd.home import home_of
-from backupd.incidents import Incidents
 from backupd.marks import mark_of
 from backupd.meters import meter_of
+from backupd.report import metrics
 
 ALICE = "alice@contoso.example"
 MARK = mark_of("contoso", ALICE)

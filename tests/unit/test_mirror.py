@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from backupd.durable import MANY, Disk, whole_flush
 from backupd.errors import IntegrityError
-from backupd.mirror import GATHERED, SMALL, Mirror
+from backupd.mirror.durable import MANY, Disk, whole_flush
+from backupd.mirror.files import GATHERED, SMALL, Mirror
 
 
 @pytest.fixture(params=["disk", "memory"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from servers.names import NameServer, name_server
 
-from backupd.mx import FRESH, Routes, domain_of, place
+from backupd.cutoff.mx import FRESH, Routes, domain_of, place
 
 AT_MICROSOFT = "0 contoso-example.mail.protection.outlook.com."
 
@@ -84,7 +84,7 @@ def test_mail_that_goes_elsewhere_and_a_domain_that_is_gone_are_noticed(
 def test_a_name_server_in_trouble_says_nothing_and_takes_nothing_away(
     server: NameServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    monkeypatch.setattr("backupd.mx.ONE", 0.4)
+    monkeypatch.setattr("backupd.cutoff.mx.ONE", 0.4)
     clock = Clock()
     routes = Routes(tmp_path, [server.place], clock)
     server.mail = {"contoso.example": [AT_MICROSOFT]}
@@ -102,8 +102,8 @@ def test_a_name_server_in_trouble_says_nothing_and_takes_nothing_away(
 def test_all_questions_together_are_bounded_in_time(
     server: NameServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("backupd.mx.ONE", 0.3)
-    monkeypatch.setattr("backupd.mx.ALL", 0.7)
+    monkeypatch.setattr("backupd.cutoff.mx.ONE", 0.3)
+    monkeypatch.setattr("backupd.cutoff.mx.ALL", 0.7)
     server.silent = True
     began = time.monotonic()
     found = Routes(tmp_path, [server.place]).look(f"{n}.example" for n in range(200))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backupd import names
+from backupd.mirror import names
 
 anything = st.text(st.characters(codec=None, exclude_categories=[]), max_size=300)
 

@@ -12,13 +12,13 @@ from aiohttp import web
 from small_server import small_server
 
 import sources
-from backupd.answers import answers_of
 from backupd.config import Microsoft365
-from backupd.cutoff import Cause, Evidence
+from backupd.cutoff.answers import answers_of
+from backupd.cutoff.probes import climb
+from backupd.cutoff.verdict import Cause, Evidence
 from backupd.errors import AuthError, CutOff, GuardTripped, Throttled, TransientError, UserError
 from backupd.model import Account, AccountKind, Service
 from backupd.ports import Finding
-from backupd.probes import climb
 
 GOOD, GONE, DEAD = Cause.NONE, Cause.ACCOUNT, Cause.TENANT
 

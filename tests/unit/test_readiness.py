@@ -12,11 +12,11 @@ import pytest
 from holdings import DAY, HOUR, MINUTE, an_app, held
 
 from backupd.catalog.rows import MISSING, ItemRow
-from backupd.cutoff import Cause, Evidence
-from backupd.incidents import Incidents, Removal
+from backupd.cutoff.incidents import Incidents, Removal
+from backupd.cutoff.verdict import Cause, Evidence
 from backupd.model import Service
-from backupd.readiness import answers, as_document, as_page, as_text, readiness, verdict
-from backupd.status import freshness, status_of
+from backupd.report.readiness import answers, as_document, as_page, as_text, readiness, verdict
+from backupd.report.status import freshness, status_of
 
 ALICE, BOB = "alice@contoso.example", "bob@contoso.example"
 STORAGES = ["primary", "second"]
@@ -71,7 +71,17 @@ def test_the_answers_come_first_and_name_what_is_worst(tmp_path: Path) -> None:
     held(tmp_path, BOB, synced=DAY * 3, copies={"primary": 3 * DAY})
     found = readiness(an_app(tmp_path, alerts=TOLD))
     said = dict(answers(found))
-    assert list(said) == ["safe", "missing", "copies", "proven", "run by", "keys", "frozen", "service", "next"]
+    assert list(said) == [
+        "safe",
+        "missing",
+        "copies",
+        "proven",
+        "run by",
+        "keys",
+        "frozen",
+        "service",
+        "next",
+    ]
     assert said["safe"][0] == "Everything that the sources held up to 3 days ago is in a vault."
     assert f"worst off is {BOB}" in said["safe"]
     assert said["missing"] == ["2 items known of and not had yet: tried again"]

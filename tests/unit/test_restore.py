@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from mirrors import ADDRESS, MirrorMaker
 
-from backupd.contents import MirrorContents, Selection
 from backupd.errors import ItemRefused, TransientError, UserError
-from backupd.ledger import Ledger
+from backupd.mirror.names import parse_time
 from backupd.model import Service
-from backupd.names import parse_time
-from backupd.plan import plan
 from backupd.ports import Parcel, Put, Reader, Shelf, Target
-from backupd.restore import Restore
-from backupd.restored import RestoreResult
+from backupd.restore.account import Restore
+from backupd.restore.contents import MirrorContents, Selection
+from backupd.restore.ledger import Ledger
+from backupd.restore.plan import plan
+from backupd.restore.result import RestoreResult
 from targets.composite import Composite
 from targets.endpoint import Endpoint
 from targets.folder import Folder

@@ -9,8 +9,8 @@ import pytest
 
 from backupd.errors import TransientError
 from backupd.model import Service
-from backupd.restore_report import as_page, verdict, write_report
-from backupd.restored import RestoreResult, Tally
+from backupd.restore.report import as_page, verdict, write_report
+from backupd.restore.result import RestoreResult, Tally
 
 HOSTILE = '<script>alert("x")</script>\udcff'
 

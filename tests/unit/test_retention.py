@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from backupd.config.retention import DAY, YEAR, Retention, Spans, spans
 from backupd.model import Service, Snapshot
-from backupd.retention import choose
+from backupd.vaults.retention import choose
 
 NOW = datetime(2026, 11, 25, 12, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)

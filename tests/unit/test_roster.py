@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backupd.errors import UserError
-from backupd.roster import read_roster
+from backupd.restore.roster import read_roster
 
 
 def test_seats_with_and_without_other_names(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from itertools import combinations
 import pytest
 from shamir_mnemonic import combine_mnemonics
 
-from backupd import shares
 from backupd.errors import UserError
+from backupd.keys import shares
 
 SECRET = shares.Secret(bytes(range(16)))
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from backupd import sovereignty
 from backupd.config import Config, TargetSection
 from backupd.errors import ConfigError
-from backupd.jurisdictions import (
+from backupd.jobs.restores import destination
+from backupd.law import sovereignty
+from backupd.law.acceptance import (
     as_told,
     of_target,
     require,
@@ -18,8 +19,7 @@ from backupd.jurisdictions import (
     standings,
     told,
 )
-from backupd.restores import destination
-from backupd.sovereignty import Operator, known_operators
+from backupd.law.sovereignty import Operator, known_operators
 from targets.presets import presets
 
 KNOWN = known_operators()

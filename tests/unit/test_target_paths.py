@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from parcels import parcel, shelf
 
-from backupd import names
+from backupd.mirror import names
 from backupd.model import Service
 from backupd.ports import Parcel
 from targets import paths

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from mirrors import ADDRESS, MirrorMaker
 
-from backupd import unpacking
-from backupd.contents import Selection
 from backupd.errors import IntegrityError, VaultError
 from backupd.model import Service
-from backupd.restic import Repository, Restic
-from backupd.unpacking import VaultContents, from_vault
-from backupd.vault import Vault
+from backupd.restore import unpacking
+from backupd.restore.contents import Selection
+from backupd.restore.unpacking import VaultContents, from_vault
+from backupd.vaults.restic import Repository, Restic
+from backupd.vaults.vault import Vault
 
 ODD = ("[a-z]*", "back\\slash", "quest?ion", "-v", "!not", "b*", "{x,y}", "$HOME")
 COUNTING = '#!/bin/sh\necho "$1" >> "{log}"\nexec {restic} "$@"\n'

@@ -1,0 +1,1 @@
+"""Composition: a verb over all accounts, vaults and targets of a configuration."""

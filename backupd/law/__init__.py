@@ -1,0 +1,1 @@
+"""Who runs a storage or a target, and under which law."""

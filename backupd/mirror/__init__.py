@@ -1,0 +1,1 @@
+"""The mirror: an account as open-format files on local disk, complete by itself."""

@@ -1,0 +1,1 @@
+"""The verb restore: vault or mirror → target, quiet, additive, resumable, and proven."""
