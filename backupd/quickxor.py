@@ -1,8 +1,9 @@
 """quickXorHash: the checksum that OneDrive and SharePoint keep of every file.
 
 A 160-bit state; byte i is xored in, rotated by 11·i bits; at the end the length is xored into the
-last eight bytes. The rotation is back where it began after 160 bytes, so data is first folded to
-that size by xor of large integers, which C does at about 90 MiB/s.
+last eight bytes. The rotation is back where it began after 160 bytes, so data is summed up as large
+integers, moved by where it begins within 160 bytes, and folded to that size at the end: C does nearly
+all of it, at some 800 MB a second.
 """
 
 from __future__ import annotations
@@ -18,26 +19,20 @@ PERIOD = WIDTH
 class QuickXor:
     """A running quickXorHash, fed with `update`."""
 
-    __slots__ = ("_folded", "_length", "_tail")
+    __slots__ = ("_length", "_sum")
 
     def __init__(self) -> None:
-        self._folded = 0
+        self._sum = 0
         self._length = 0
-        self._tail = b""
 
     def update(self, data: bytes) -> None:
-        """Take more bytes."""
+        """Take more bytes; as many as the largest piece had are kept in memory."""
+        self._sum ^= int.from_bytes(data, "little") << (8 * (self._length % PERIOD))
         self._length += len(data)
-        if self._tail:
-            data = self._tail + data
-        periods = len(data) // PERIOD
-        if periods:
-            self._folded ^= _fold(memoryview(data)[: periods * PERIOD], periods)
-        self._tail = bytes(data[periods * PERIOD :])
 
     def base64(self) -> str:
         """The hash of everything so far, as Graph writes it."""
-        folded = self._folded ^ int.from_bytes(self._tail, "little")
+        folded = _fold(self._sum)
         state = 0
         for position, byte in enumerate(folded.to_bytes(PERIOD, "little")):
             state ^= byte << (position * SHIFT % WIDTH)
@@ -46,14 +41,12 @@ class QuickXor:
         return base64.b64encode((state & mask).to_bytes(WIDTH // 8, "little")).decode()
 
 
-def _fold(data: memoryview, periods: int) -> int:
-    """The xor of all periods in `data`, by xoring halves."""
-    odd = 0
-    while periods > 1:
-        half = periods // 2
-        first = int.from_bytes(data[: half * PERIOD], "little")
-        second = int.from_bytes(data[half * PERIOD : 2 * half * PERIOD], "little")
-        if periods % 2:
-            odd ^= int.from_bytes(data[2 * half * PERIOD :], "little")
-        data, periods = memoryview((first ^ second).to_bytes(half * PERIOD, "little")), half
-    return odd ^ int.from_bytes(data, "little")
+def _fold(number: int) -> int:
+    """The xor of all periods in a number, by xoring halves."""
+    width = 8 * PERIOD
+    while width < number.bit_length():
+        width *= 2
+    while width > 8 * PERIOD:
+        width //= 2
+        number = (number & ((1 << width) - 1)) ^ (number >> width)
+    return number
