@@ -11,6 +11,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from pathlib import PurePosixPath
+from typing import Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -251,17 +252,19 @@ class _Body:
         raise aiohttp.ClientPayloadError("a range that cannot be had")
 
     async def take(self, chunks: AsyncIterator[bytes]) -> None:
-        """Write and hash; large files by a thread, so that the loop serves others meanwhile."""
+        """Write and hash; large files by a thread, so that the loop receives and serves others meanwhile."""
         waiting = bytearray()
-        try:
-            async for chunk in chunks:
-                waiting += chunk
-                if len(waiting) >= STRETCH:
-                    full, waiting = bytes(waiting), bytearray()
-                    await _in_thread(self._write, full)
-        except (aiohttp.ClientError, TimeoutError):
-            self._write(bytes(waiting))  # what came before the cut need not come again
-            raise
+        async with _Behind(self._write) as behind:
+            try:
+                async for chunk in chunks:
+                    waiting += chunk
+                    if len(waiting) >= STRETCH:
+                        full, waiting = bytes(waiting), bytearray()
+                        await behind.do(full)
+            except (aiohttp.ClientError, TimeoutError):
+                await behind.drain()
+                self._write(bytes(waiting))  # what came before the cut need not come again
+                raise
         self._write(bytes(waiting))
 
     def differs(self, facts: Facts) -> str:
@@ -283,14 +286,39 @@ class _Body:
         self._hash = QuickXor()
 
 
-async def _in_thread(work: Callable[[bytes], None], data: bytes) -> None:
-    """Run `work` in a thread, and do not leave before it has ended, cancelled or not."""
-    running = asyncio.get_running_loop().run_in_executor(None, work, data)
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
+class _Behind:
+    """Work in a thread, one piece at a time, while the loop goes on; left only when all of it has ended."""
+
+    def __init__(self, work: Callable[[bytes], None]) -> None:
+        self._work = work
+        self._running: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *failed: object) -> None:
+        if failed[0] is None:
+            await self.drain()
+        elif self._running is not None:
+            await asyncio.wait([self._running])
+            self._running.exception()  # what came first is told
+
+    async def do(self, data: bytes) -> None:
+        """Begin with `data` when the piece before it is done. Raises what that one raised."""
+        await self.drain()
+        self._running = asyncio.get_running_loop().run_in_executor(None, self._work, data)
+
+    async def drain(self) -> None:
+        """Wait for the end, cancelled or not. Raises what the work raised."""
+        if (running := self._running) is None:
+            return
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait([running])
+            raise
+        finally:
+            self._running = None
 
 
 def _may_differ(item: Item) -> bool:
