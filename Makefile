@@ -8,6 +8,8 @@ BASE := $(VENV)/.base
 RUNTIME := $(VENV)/.runtime
 DEV := $(VENV)/.dev
 SERVERS := $(VENV)/.servers
+# One more than there are cores: many tests wait for servers.
+WORKERS := $(shell expr $$(nproc) + 1)
 CODE := backupd sources targets tests benchmarks
 
 # Every package is pinned with its hash; nothing is compiled that is never imported.
@@ -23,7 +25,7 @@ demo: $(RUNTIME) ## the whole story in a minute: a simulated tenant, a cut-off, 
 	@$(BIN)/backupd demo
 
 test: $(DEV) ## every test
-	@$(BIN)/python -m pytest -m "not slow" --numprocesses auto --dist loadfile
+	@$(BIN)/python -m pytest -m "not slow" --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(DEV) ## style, types and the direction of imports
 	@$(BIN)/ruff check $(CODE)

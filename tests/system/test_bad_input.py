@@ -101,7 +101,7 @@ def test_a_permission_missing_for_sites_keeps_every_person(build: Build) -> None
 
 
 def test_a_wrong_vault_password(house: Household) -> None:
-    assert house.command("backup").returncode == 0
+    assert house.backup().exit_code == 0
     (house.folder / "password").write_text("something else")
     house.tenant.state.deliver("amelia", "inbox", b"Subject: next\r\n\r\nx\r\n")
     complains(house.command("backup"), 2, "password does not open the vault", "password_file")
@@ -109,7 +109,7 @@ def test_a_wrong_vault_password(house: Household) -> None:
 
 
 def test_a_vault_that_vanished_is_not_begun_anew(house: Household) -> None:
-    assert house.command("backup").returncode == 0
+    assert house.backup().exit_code == 0
     shutil.rmtree(house.folder / "vaults")
     house.tenant.state.deliver("amelia", "inbox", b"Subject: next\r\n\r\nx\r\n")
     complains(house.command("backup"), 2, "vanished", "--vault")
@@ -140,7 +140,7 @@ def test_two_runs_at_once_on_one_account(house: Household) -> None:
 
 
 def test_a_catalog_from_a_newer_version(house: Household) -> None:
-    assert house.command("backup").returncode == 0
+    assert house.backup().exit_code == 0
     path = house.home(AMELIA).catalog_path
     with sqlite3.connect(path) as catalog:
         catalog.execute("PRAGMA user_version = 99")
@@ -148,14 +148,14 @@ def test_a_catalog_from_a_newer_version(house: Household) -> None:
 
 
 def test_a_damaged_catalog_is_not_taken_for_an_empty_one(house: Household) -> None:
-    assert house.command("backup").returncode == 0
+    assert house.backup().exit_code == 0
     path = house.home(AMELIA).catalog_path
     path.write_bytes(b"SQLite format 3\0" + os.urandom(4096))
     complains(house.command("backup"), 5, "damaged", "Move it aside")
 
 
 def test_an_unknown_target_service_account_or_snapshot(house: Household) -> None:
-    assert house.command("backup").returncode == 0
+    assert house.backup().exit_code == 0
     complains(house.command("restore", "--to", "nowhere"), 2, "no target 'nowhere'", "folder:PATH")
     complains(
         house.command("restore", "--to", "folder:/tmp/x", "--only", "mial"),

@@ -37,7 +37,7 @@ def test_mail_that_arrives_is_held_within_seconds_though_the_next_glance_is_hour
         engine = Engine(app, History(tmp_path / "service.json"), Bulletin([heard.append]))
         engine.start()
         try:
-            until(lambda: {"fast", "sync", "snapshot"} <= {e.facts.get("verb") for e in heard})
+            until(lambda: {"fast", "sync", "snapshot"} <= {e.facts.get("verb") for e in heard}, 120)
             time.sleep(1)
             before = glances(heard)
             fill(server, "INBOX", [mail(2)])

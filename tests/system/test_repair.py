@@ -80,7 +80,7 @@ HEALED: dict[str, tuple[Callable[[Household], object], bool]] = {
 """What is done, and whether there is something bad to keep."""
 
 
-QUICK = 4
+QUICK = 3
 """Those that are tried every time; the others one by one take a while."""
 
 

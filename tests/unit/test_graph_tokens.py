@@ -85,7 +85,7 @@ class TestApplication:
     def test_a_token_is_renewed_before_it_expires(
         self, tenant: SimulatedTenant, tmp_path: Path
     ) -> None:
-        tenant.switches.token_lifetime = 1
+        tenant.switches.token_lifetime = 60
         with open_desk(tenant, tmp_path) as desk:
             list(desk.source.accounts())
             desk.source._client.tokens._renew_at = 0.0

@@ -67,7 +67,7 @@ def walked(held: VaultContents, selection: Selection = Selection()) -> dict[str,
     }
 
 
-@pytest.mark.parametrize("large", [0, 10_000, 1 << 30])
+@pytest.mark.parametrize("large", [0, 10_000])
 def test_every_item_comes_out_once_and_whole(
     kept: tuple[Vault, Path, dict[str, str]],
     tmp_path: Path,
@@ -77,9 +77,11 @@ def test_every_item_comes_out_once_and_whole(
     vault, _, expected = kept
     monkeypatch.setattr(unpacking, "LARGE", large)
     with from_vault(vault, vault.pick(), tmp_path) as held:
-        paths = [parcel.path for parcel, content in held.walk(Selection())]
-        assert sorted(paths) == sorted(expected)
-        assert walked(held) == expected
+        found = [
+            (parcel.path, hashlib.sha256(content.read()).hexdigest())
+            for parcel, content in held.walk(Selection())
+        ]
+        assert sorted(found) == sorted(expected.items())
 
 
 def test_small_collections_share_a_start_of_restic(
