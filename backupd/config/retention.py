@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from backupd.config.values import Section, seconds_of
+from backupd.config.values import Section, Span
 from backupd.model import Service
-
-Span = Annotated[float, BeforeValidator(seconds_of), Field(ge=0, allow_inf_nan=False)]
-"""A length of time that may be nothing at all."""
 
 DAY = 86_400.0
 YEAR = 31_557_600.0

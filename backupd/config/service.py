@@ -17,6 +17,7 @@ from backupd.config.values import (
     Duration,
     Section,
     Share,
+    Span,
     credential,
     read_secret,
 )
@@ -75,6 +76,10 @@ class Verify(Section):
 
     read_all: Duration = 30 * 86400.0
     """Within this time every byte of every mirror and vault is read once; each run reads its share."""
+    source: Span = 7 * 86400.0
+    """How often the service compares an account with its live source (level 4); 0 is never."""
+    drill: Span = 30 * 86400.0
+    """How often the service restores an account into a scratch folder (level 5); 0 is never."""
 
 
 class Guard(Section):

@@ -44,6 +44,8 @@ def seconds_of(value: Any) -> Any:
 
 Duration = Annotated[float, BeforeValidator(seconds_of), Field(gt=0, allow_inf_nan=False)]
 """A length of time, written like "5m" and read as seconds."""
+Span = Annotated[float, BeforeValidator(seconds_of), Field(ge=0, allow_inf_nan=False)]
+"""A duration, or none: "0s"."""
 
 
 @dataclass(frozen=True, slots=True)

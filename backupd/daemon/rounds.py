@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backupd.app import Outcome
@@ -88,7 +89,8 @@ def verify(engine: Engine) -> None:
             break
         mark = mark_of(home.folder.parent.name, home.address)
         with suppress(Stopping), engine.attention("verify", mark) as attention:
-            found += _verified(engine, home, Wish(beat=attention.check))
+            wish = verifications.in_turn(engine.app, home, time.time())
+            found += _verified(engine, home, replace(wish, beat=attention.check))
     chain = chain_of(config.state_dir)
     damaged = any(each.damaged for each in found)
     if found and (damaged or time.time() - chain.made() >= config.schedule.verify):

@@ -12,7 +12,7 @@ from backupd.alerts.tidings import Found
 from backupd.app import App
 from backupd.errors import BackupdError, ItemError, UserError
 from backupd.home import Home
-from backupd.jobs.drill import drill
+from backupd.jobs.drill import AMPLE, SPARE, drill
 from backupd.ports import Finding
 from backupd.vaults.vault import Vault
 from backupd.verify import CONTENT, DRILL, LISTING, NAMES, PACKS, SOURCE, USUAL
@@ -43,6 +43,7 @@ class Wish:
         storage: only this one; `MIRROR` for none but the mirror.
         everything: not only the share that is due.
         to: where a drill goes; see `drill.drill`.
+        spare: how many times an account's size must be free for a drill into a scratch folder.
         beat: called all the while; what it raises ends the verification.
     """
 
@@ -50,6 +51,7 @@ class Wish:
     storage: str | None = None
     everything: bool = False
     to: str = ""
+    spare: float = SPARE
     beat: Callable[[], None] = lambda: None
 
 
@@ -59,6 +61,18 @@ def due(app: App, now: float) -> list[Home]:
     when = {home.folder: verified_at(home, app.config.schedule.verify) for home in homes}
     late = [home for home in homes if not 0 <= now - when[home.folder] < app.config.schedule.verify]
     return sorted(late, key=lambda home: when[home.folder])
+
+
+def in_turn(app: App, home: Home, now: float) -> Wish:
+    """What the service verifies of an account that is due: the usual levels, and from time to time the others."""
+    last = read_record(home).last.values()
+
+    def late(level: int, every: float) -> bool:
+        return bool(every) and now - max((each.began for each in last if each.level == level), default=0.0) >= every  # fmt: skip
+
+    rare = ((SOURCE, app.config.verify.source), (DRILL, app.config.verify.drill))
+    levels = (*USUAL, *(level for level, every in rare if late(level, every)))
+    return Wish(levels, spare=AMPLE)
 
 
 def verified_at(home: Home, interval: float) -> float:
@@ -132,6 +146,7 @@ def _level(app: App, home: Home, wish: Wish, record: Record, level: int) -> Iter
     pace = Pace(time.time(), period, schedule, wish.everything, wish.beat)
     scratch = app.config.state_dir / "tmp"
     if level == SOURCE:
+        wish.beat()
         yield _at_source(app, home)
         return
     if level == LISTING and wish.storage in {None, MIRROR}:
@@ -144,7 +159,7 @@ def _level(app: App, home: Home, wish: Wish, record: Record, level: int) -> Iter
         elif level == CONTENT:
             yield verify_content(home, vault, record, pace, scratch)
         elif level == DRILL:
-            yield drill(app, home, vault.storage, wish.to)
+            yield drill(app, home, vault.storage, wish.to, spare=wish.spare, beat=wish.beat)
 
 
 def _vaults(app: App, home: Home, wish: Wish) -> list[Vault]:
