@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -129,13 +131,21 @@ rgw run sync thread = false
 def radosgw() -> Iterator[S3]:
     """Ceph on one node in memory, as an ordinary user."""
     process.need("ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool")
-    with process.folder() as root:
+    with process.folder() as root, _alone():
         ceph = _Ceph(root)
         try:
             ceph.start()
             yield S3(ceph.port, locks=True)
         finally:
             ceph.stop()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One Ceph at a time on this machine: two that start together find each other's ports."""
+    with (Path(tempfile.gettempdir()) / "backupd-tests-ceph.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class _Ceph:

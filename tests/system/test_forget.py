@@ -250,7 +250,7 @@ def _leave_a_lock(location: str, app: App, host: str = "") -> None:
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)  # fmt: skip
     locks = Path(location, "locks")
     for _ in range(200):
-        if list(locks.iterdir()):
+        if [each for each in locks.iterdir() if "-tmp-" not in each.name]:
             break
         subprocess.run(["sleep", "0.05"], check=True)
     else:
