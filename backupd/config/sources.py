@@ -50,15 +50,7 @@ class Microsoft365(Section):
         """The secret itself, read now; None for certificates and people. Raises ConfigError."""
         if self.auth != "app" or self.certificate_file:
             return None
-        where = self.client_secret_file or credential(f"sources.{self.name}.client_secret")
-        if where is None:
-            raise ConfigError(
-                f"[sources.{self.name}] has no client secret and no certificate.",
-                hint="Set client_secret_file (or certificate_file and key_file), or pass the systemd "
-                f"credential sources.{self.name}.client_secret. For a single person set "
-                'auth = "device-code".',
-            )
-        return read_secret(where, f"the client secret of [sources.{self.name}]")
+        return _client_secret(self, ' For a single person set auth = "device-code".')
 
 
 class ImapMailbox(Section):
@@ -152,15 +144,20 @@ class Imap(Section):
         """The secret of the application, read now; None for certificates and people. Raises ConfigError."""
         if self.sign_in != "app" or self.certificate_file:
             return None
-        where = self.client_secret_file or credential(f"sources.{self.name}.client_secret")
-        if where is None:
-            raise ConfigError(
-                f"[sources.{self.name}] has no client secret and no certificate.",
-                hint="Set client_secret_file (or certificate_file and key_file), or pass the systemd "
-                f"credential sources.{self.name}.client_secret.",
-            )
-        return read_secret(where, f"the client secret of [sources.{self.name}]")
+        return _client_secret(self)
 
 
 SourceSection = Annotated[Microsoft365 | Imap, Field(discriminator="type")]
 SOURCE_TYPES = ("microsoft365", "imap")
+
+
+def _client_secret(section: Microsoft365 | Imap, more: str = "") -> str:
+    """The secret of an application, from its file or a systemd credential. Raises ConfigError."""
+    where = section.client_secret_file or credential(f"sources.{section.name}.client_secret")
+    if where is None:
+        raise ConfigError(
+            f"[sources.{section.name}] has no client secret and no certificate.",
+            hint="Set client_secret_file (or certificate_file and key_file), or pass the systemd "
+            f"credential sources.{section.name}.client_secret.{more}",
+        )
+    return read_secret(where, f"the client secret of [sources.{section.name}]")
