@@ -305,7 +305,7 @@ class Repository:
         if code == NO_REPOSITORY:
             return UserError(
                 f"There is no vault at {self.label}.",
-                hint="Is the storage mounted and the address right? `backupd init` creates a vault.",
+                hint="Is the storage mounted and the address right? `backupd init --vault ACCOUNT` begins a new one.",
                 reason="no-vault",
             )
         if code == WRONG_PASSWORD:
