@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format bench bench-quick dist lock clean
 
+# Some images switch it off, and then every start of the program compiles a thousand files.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 BASE := $(VENV)/.base
