@@ -5,6 +5,7 @@ The only core module that imports `sources`; `restores` composes what goes the o
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -36,7 +37,8 @@ from backupd.vaults.snapshot import Listener, SnapshotResult, snapshot_account
 from backupd.vaults.storages import Storages
 from backupd.vaults.vault import Vault, vault_of
 
-T = TypeVar("T")
+T = TypeVar("T", Account, Home)
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -384,12 +386,15 @@ class App:
     # -- helpers ------------------------------------------------------------------------------
 
     def _each(self, work: Callable[[T], Outcome], things: Iterable[T], run: Run) -> None:
-        """Do the work for every thing, `limits.workers` at a time; one that breaks ends the run."""
+        """Do the work for every account, `limits.workers` at a time; a bug costs one its turn, not the others theirs."""
         with ThreadPoolExecutor(self.config.limits.workers) as workers:
-            waiting = [workers.submit(work, thing) for thing in things]
+            waiting = {workers.submit(work, thing): thing for thing in things}
             try:
                 for done in as_completed(waiting):
-                    run.outcomes.append(done.result())
+                    try:
+                        run.outcomes.append(done.result())
+                    except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+                        run.outcomes.append(_broken(waiting[done], error))
             except BaseException:
                 workers.shutdown(cancel_futures=True)
                 raise
@@ -417,6 +422,20 @@ def _listed(source: Source, patterns: Sequence[str]) -> tuple[list[Account], Bac
     except BackupdError as error:
         return chosen, error
     return chosen, None
+
+
+def _broken(thing: Account | Home, error: Exception) -> Outcome:
+    """What nobody foresaw."""
+    log.debug("", exc_info=error)
+    address = thing.address
+    source = thing.source if isinstance(thing, Account) else thing.folder.parent.name
+    named = BackupdError(
+        f"backupd broke at this account: {type(error).__name__}: {error}",
+        hint="The other accounts went on, and what was saved is safe. This is a mistake in backupd: please report what "
+        "`backupd --debug` says.",
+        reason="broken",
+    )
+    return Outcome(address, source, error=named)
 
 
 def _vanished(address: str) -> CutOff:

@@ -15,6 +15,9 @@ from backupd.errors import TransientError
 from backupd.imap.connect import Login, connect, connecting, log_in, only_loopback_in_plain
 from backupd.imap.wire import Answer, Untagged, Wire, number, quoted, string, words
 
+AHEAD = 50
+"""Short commands that are sent before the answer to the first is read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
@@ -117,19 +120,36 @@ class Session:
         """Open a mailbox for reading only, by its raw name without control characters."""
         return self._opened(b"EXAMINE " + string(raw))
 
-    def status(self, raw: bytes, asked: str) -> dict[str, object] | None:
-        """What a mailbox that stays closed says of itself; None when it cannot be asked."""
-        answer, seen = self.wire.command(b"STATUS %s (%s)" % (string(raw), asked.encode()))
-        found = [values for _, values in map(_status, seen) if values]
-        return found[-1] if answer.ok and found else None
+    def statuses(
+        self, mailboxes: Sequence[bytes], asked: str
+    ) -> dict[bytes, dict[str, object] | Answer]:
+        """What mailboxes that stay closed say of themselves, by raw name; the answer of one that says nothing."""
+        found: dict[bytes, dict[str, object] | Answer] = {}
+        if self.can("LIST-STATUS") and self.can("LIST-EXTENDED"):
+            if "MAILBOXID" in asked and self.software.lower().startswith("cyrus"):
+                self._statuses_of_all(
+                    asked
+                )  # of a renamed folder Cyrus 3.6 tells any id the first time
+            found |= self._statuses_of_all(asked)
+        left = [raw for raw in mailboxes if raw not in found]
+        for start in range(0, len(left), AHEAD):
+            some = left[start : start + AHEAD]
+            command = b"STATUS %s (" + asked.encode() + b")"
+            tags = [self.wire.begin(command % string(raw)) for raw in some]
+            found |= {raw: self._said(tag) for raw, tag in zip(some, tags, strict=True)}
+        return found
 
-    def statuses(self, asked: str) -> dict[bytes, dict[str, object]]:
-        """The same of all mailboxes in one go, by raw name; empty where the server cannot."""
-        if not (self.can("LIST-STATUS") and self.can("LIST-EXTENDED")):
-            return {}
-        command = b'LIST "" "*" RETURN (STATUS (%s))' % asked.encode()
-        answer, seen = self.wire.command(command)
-        return {name: values for name, values in map(_status, seen) if values} if answer.ok else {}
+    def _statuses_of_all(self, asked: str) -> dict[bytes, dict[str, object]]:
+        answer, seen = self.wire.command(b'LIST "" "*" RETURN (STATUS (%s))' % asked.encode())
+        return {name: said for name, said in map(_status, seen) if said and answer.ok}
+
+    def _said(self, tag: bytes) -> dict[str, object] | Answer:
+        said: dict[str, object] = {}
+        for response in self.wire.rest(tag):
+            if isinstance(response, Answer):
+                return said if response.ok and said else response
+            said = _status(response)[1] or said
+        raise AssertionError  # the answer is the last
 
     def enable(self, capability: str) -> bool:
         """Switch an extension on (RFC 5161)."""

@@ -89,6 +89,16 @@ class Answer:
         """Whether the server did it."""
         return self.status == "OK"
 
+    @property
+    def no_such_mailbox(self) -> bool:
+        """Whether it says that a mailbox does not exist: by the code of RFC 5530, or in words where a server has no codes."""
+        told = self.code == "NONEXISTENT" or (not self.code and _NO_SUCH.match(self.words))
+        return self.status == "NO" and bool(told)
+
+
+_NO_SUCH = re.compile(r"mailbox (?:doesn't|does not) exist\b", re.IGNORECASE)
+"""How Dovecot 2.3 and Cyrus 3.6 begin; what follows may be a name that somebody chose."""
+
 
 @dataclass(frozen=True, slots=True)
 class Untagged:

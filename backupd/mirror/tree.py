@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from backupd.catalog import Catalog, dumps
 from backupd.catalog.rows import FolderRow, id_of
+from backupd.errors import TransientError
 from backupd.mirror import names
 from backupd.mirror.files import Mirror
 from backupd.model import Collection, Folder, Service
@@ -147,6 +148,12 @@ class Tree:
 
     def _move(self, row: FolderRow, parent: FolderRow | None, name: str) -> FolderRow:
         was, old_parent = row.path, row.parent
+        if parent and (parent.path + "/").startswith(was + "/"):
+            raise TransientError(
+                f"The source says that the folder {name!r} lies inside itself.",
+                hint="Nothing was changed. The next run asks again.",
+                reason="folders",
+            )
         local = self._local(row.service, parent, name, row.source_id, row.id)
         path = f"{parent.path if parent else row.service.value}/{local}"
         moves = [(path, was)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection as Container
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from backupd.catalog import Catalog
 from backupd.catalog.rows import GONE, HELD, MISSING, FolderRow, ItemRow, id_of
@@ -25,22 +25,34 @@ class Adoption:
         self._source, self._account, self._catalog = source, account, catalog
 
     def rows(
-        self, row: FolderRow, items: Sequence[Item], taken: Container[str]
+        self,
+        row: FolderRow,
+        items: Sequence[Item],
+        taken: Container[str],
+        same_key: Mapping[str, ItemRow],
     ) -> dict[str, ItemRow]:
         """Item id → what is held of it, for those of `items` whose content has left its old place.
 
         Args:
             taken: ids of the collection that this page lists as they were.
+            same_key: by item id, the row that has this id for its key: a folder may get back a name it had before, and
+                then its messages are those of former times.
         """
-        if row.service not in self._source.recognises or not items:
+        if not items:
             return {}
         named = {item.id: self._source.version(row.service, item.facts) for item in items}
         versions = {item: version for item, version in named.items() if version}
-        held = self._catalog.items_by_version(row.service, sorted(set(versions.values())))
+        alike = self._catalog.items_by_version(row.service, sorted(set(versions.values())))
+        held = {each.key: each for each in (*same_key.values(), *alike)}
+        left = {each.key: each for each in self._left(row, held.values(), taken)}
+        found = {item: left.pop(each.key) for item, each in same_key.items() if each.key in left}
         free: dict[str, list[ItemRow]] = defaultdict(list)
-        for each in self._left(row, held, taken):
+        for each in left.values():
             free[each.version].append(each)
-        return {item: free[version].pop(0) for item, version in versions.items() if free[version]}
+        for item, version in versions.items():
+            if item not in found and free[version]:
+                found[item] = free[version].pop(0)
+        return found
 
     def _left(
         self, row: FolderRow, held: Iterable[ItemRow], taken: Container[str]

@@ -8,11 +8,12 @@ of it already there.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 
 from backupd.catalog import Catalog, loads
-from backupd.catalog.rows import MISSING, UNTOLD, FolderRow, id_of
+from backupd.catalog.rows import MISSING, UNTOLD, FolderRow, ItemRow, id_of
 from backupd.errors import ItemGone
 from backupd.mirror.files import Mirror
 from backupd.mirror.index import render_dirty
@@ -84,16 +85,16 @@ class Intake:
         """Tell the known from the new, the moved from the changed."""
         known = self._catalog.items_by_id(id_of(row), [item.id for item in items])
         new = [item.id for item in items if item.id not in known]
-        keys = self._source.keys(self._account, row.service, new) if new else {}
+        keys = dict(self._source.keys(self._account, row.service, new)) if new else {}
         elsewhere = self._catalog.items_by_key(row.service, scope_of(row), list(keys.values()))
-        strange = [
-            item for item in items if item.id not in known and keys[item.id] not in elsewhere
-        ]
-        adopted = self._adoption.rows(row, strange, known)
+        moved = {item: elsewhere[key] for item, key in keys.items() if key in elsewhere}
+        if row.service in self._source.recognises:
+            strange = [item for item in items if item.id not in known]
+            there, moved = moved, self._adoption.rows(row, strange, known, moved)
+            keys |= {item: _another(there[item]) for item in there.keys() - moved.keys()}
         works = []
         for item in items:
-            held = known.get(item.id) or elsewhere.get(keys.get(item.id, item.id))
-            held = held or adopted.get(item.id)
+            held = known.get(item.id) or moved.get(item.id)
             if held and held.version == UNTOLD:
                 held.version = self._source.version(row.service, loads(held.facts))
             merged = replace(item, facts={**loads(held.facts), **item.facts}) if held else item
@@ -157,6 +158,11 @@ class Intake:
             if folder is not None:
                 folder.gone = True
                 self._catalog.session.add(folder)
+
+
+def _another(taken: ItemRow) -> str:
+    """A key for what would have that of another item, which lives on under a new id."""
+    return f"{taken.key}#{uuid.uuid4().hex}"
 
 
 def _later(before: Item | Gone | None, now: Item | Gone) -> Item | Gone:

@@ -17,13 +17,19 @@ from backupd.imap.wire import DIGITS
 
 MANY = 10_000_000
 """UIDs that a cursor holds at most; a folder with more is listed anew each time."""
+HOURS = 24
+"""A folder is opened at least so often, whatever it tells of itself while it is closed."""
 BLOCK = 8
 """Bits of a UID that do not count for its block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Everything below `next` is known as of `modseq`; `top` is where a listing under way ends (0: none is)."""
+    """Everything below `next` is known as of `modseq`; `top` is where a listing under way ends (0: none is).
+
+    Attributes:
+        look: under which name the folder was opened last, and when: see `look_at`.
+    """
 
     validity: int
     next: int
@@ -31,6 +37,7 @@ class Cursor:
     top: int = 0
     uids: str | None = None
     blocks: Mapping[str, str] | None = None
+    look: str = ""
 
     def text(self) -> str:
         """As it is kept; the same cursor is always the same text."""
@@ -40,6 +47,8 @@ class Cursor:
             shown["u"] = self.uids
         if self.blocks is not None:
             shown["b"] = dict(self.blocks)
+        if self.look:
+            shown["l"] = self.look
         return json.dumps(shown, separators=(",", ":"), sort_keys=True)
 
     def held(self) -> set[int]:
@@ -56,13 +65,30 @@ def read(text: str | None) -> Cursor | None:
     if not isinstance(held, dict):
         return None
     numbers = [held.get(key, 0) for key in "vnmt"]
-    uids, blocks = held.get("u"), held.get("b")
+    uids, blocks, look = held.get("u"), held.get("b"), held.get("l", "")
     if not all(isinstance(each, int) and 0 <= each < 10**DIGITS for each in numbers):
         return None
     if not isinstance(uids, str | None) or not isinstance(blocks, dict | None):
         return None
     validity, next_, modseq, top = numbers
-    return Cursor(validity, next_, modseq, top, uids, blocks)
+    return Cursor(validity, next_, modseq, top, uids, blocks, look if isinstance(look, str) else "")
+
+
+def look_at(raw: bytes, now: float) -> str:
+    """That a folder of this name is opened now (Unix seconds)."""
+    return f"{blake2b(raw, digest_size=4).hexdigest()}@{int(now / 3600)}"
+
+
+def recent(look: str, raw: bytes, now: float) -> bool:
+    """Whether the last look was under the same name and less than a day ago.
+
+    So long the numbers are believed that a closed folder tells of itself. Cyrus 3.6 tells those of former times when a
+    folder gets a name back that it had before.
+    """
+    name, _, hour = look.partition("@")
+    if not hour.isdecimal() or len(hour) > DIGITS:
+        return False
+    return look_at(raw, 0).startswith(f"{name}@") and 0 <= int(now / 3600) - int(hour) < HOURS
 
 
 @dataclass

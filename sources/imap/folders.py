@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from backupd.imap import lister
 from backupd.imap.session import Mailbox, Session
-from backupd.imap.wire import number
+from backupd.imap.wire import Answer, number
 from backupd.model import Collection, Gap, Service
 
 SPECIAL = {
@@ -23,6 +23,8 @@ VIEWS = frozenset({"\\flagged", "\\important", "\\starred"})
 """Where there is a folder of everything, these show again what lies in it."""
 
 _UNSAFE = re.compile(rb"[\x00\r\n]")
+_OBJECT_ID = re.compile(rb"[A-Za-z0-9_-]{1,255}")
+"""What an id may be, by RFC 8474; anything else is a mistake of the server's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +73,16 @@ class _Listing:
         self._session = session
         self._found = Folders()
         self._ids: dict[tuple[str, ...], str] = {}
-        self._asked = _asked(session)
-        self._all = session.statuses(self._asked)
+        self._said: Mapping[bytes, Mapping[str, object] | Answer] = {}
 
     def run(self) -> Folders:
         there = {each.raw: each for each in self._session.mailboxes()}
         everything = any("\\all" in each.attributes for each in there.values())
+        gaps = {raw: self._beyond(each, everything=everything) for raw, each in there.items()}
+        ours = [raw for raw, each in there.items() if each.selectable and not gaps[raw]]
+        self._said = self._session.statuses(ours, _asked(self._session))
         for each in sorted(there.values(), key=self._path):
-            gap = self._beyond(each, everything=everything)
-            if gap:
+            if gap := gaps[each.raw]:
                 self._found.listed.append(gap)
             else:
                 self._add(each)
@@ -111,14 +114,18 @@ class _Listing:
         if not mailbox.selectable:
             self._above((*path, ""))
             return
-        said = self._status(mailbox)
-        if said is None:
+        said = self._said[mailbox.raw]
+        if isinstance(said, Answer) and said.no_such_mailbox:
+            return  # deleted just now, or only the name of what folders lie in: they will tell
+        if isinstance(said, Answer) or "UIDVALIDITY" not in said:
             self._found.doubtful = True
             why = "The server does not open it; it may be damaged or forbidden."
             self._found.listed.append(_gap(mailbox, "folder", why))
             return
         parent = self._above(path)
         id_, state = _id(mailbox, said), _state(said)
+        if id_ in self._found.known:  # no id at all, if two folders have it
+            id_ = _by_name(mailbox)
         self._ids[path] = id_
         self._found.known[id_] = Folder(mailbox.raw, mailbox.name, state)
         self._found.listed.append(
@@ -136,10 +143,6 @@ class _Listing:
             made = Collection(Service.MAIL, self._ids[above], parent, above[-1], 0)
             self._found.listed.append(made)
         return self._ids[above]
-
-    def _status(self, mailbox: Mailbox) -> Mapping[str, object] | None:
-        said = self._all.get(mailbox.raw) or self._session.status(mailbox.raw, self._asked)
-        return said if said and "UIDVALIDITY" in said else None
 
 
 def _asked(session: Session) -> str:
@@ -160,8 +163,12 @@ def _id(mailbox: Mailbox, said: Mapping[str, object]) -> str:
     for word, letter in (("MAILBOXID", "i"), ("X-GUID", "g")):
         value = said.get(word)
         value = value[0] if isinstance(value, list) and value else value
-        if isinstance(value, bytes) and value:
-            return f"{letter}:{value.decode('utf-8', 'replace')}"
+        if isinstance(value, bytes) and _OBJECT_ID.fullmatch(value):
+            return f"{letter}:{value.decode()}"
+    return _by_name(mailbox)
+
+
+def _by_name(mailbox: Mailbox) -> str:
     return f"n:{mailbox.raw.decode('utf-8', 'surrogateescape').encode('utf-8', 'replace').decode()}"
 
 

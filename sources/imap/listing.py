@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from backupd.imap.reader import uid_set, uids_of
 from backupd.imap.session import Selected, Session
 from backupd.model import Change, Gone, Item, Page
 from sources.imap import facts
-from sources.imap.cursor import Blocks, Cursor, block_range, read
+from sources.imap.cursor import Blocks, Cursor, block_range, look_at, read, recent
 from sources.imap.folders import Folder
 from sources.imap.lanes import Lane
 
@@ -66,8 +67,14 @@ class Listing:
         state = self._folder.state
         if not self._fresh or state is None or past.top or not past.modseq:
             return False
+        if not recent(past.look, self._folder.raw, time.time()):
+            return False
         same = (state.validity, state.next, state.modseq) == (past.validity, past.next, past.modseq)
         return same and (past.uids is None or len(past.held()) == state.exists)
+
+    def _look(self, modseq: int) -> str:
+        """The look that the cursor keeps: none where a closed folder does not tell of every change."""
+        return look_at(self._folder.raw, time.time()) if modseq else ""
 
     def _opened(self) -> tuple[Session, Selected]:
         """A fresh look at the folder, even where it is open already."""
@@ -125,10 +132,11 @@ class Listing:
 
         def made() -> str:
             if self._tells_vanished(opened):
-                return Cursor(opened.validity, top, modseq).text()
+                return Cursor(opened.validity, top, modseq, look=self._look(modseq)).text()
             uids = uid_set(self._listed).decode() if whole else None
             blocks = None if modseq or not whole else self._blocks.written()
-            return Cursor(opened.validity, top, modseq, 0, uids, blocks).text()
+            look = self._look(modseq)
+            return Cursor(opened.validity, top, modseq, 0, uids, blocks, look).text()
 
         return made
 
@@ -230,10 +238,11 @@ class Listing:
             yield Page(self._window(new[start : start + PAGE]), past.text())
         modseq = opened.modseq
         if self._tells_vanished(opened):
-            end = Cursor(opened.validity, top, modseq)
+            end = Cursor(opened.validity, top, modseq, look=self._look(modseq))
         else:
             blocks = None if modseq else self._blocks.written()
-            end = Cursor(opened.validity, top, modseq, 0, uid_set(uids).decode(), blocks)
+            held, look = uid_set(uids).decode(), self._look(modseq)
+            end = Cursor(opened.validity, top, modseq, 0, held, blocks, look)
         yield Page((), end.text(), last=True)
         self.reached = (opened.validity, top)
 

@@ -154,6 +154,22 @@ def test_a_damaged_catalog_is_not_taken_for_an_empty_one(house: Household) -> No
     complains(house.command("backup"), 5, "damaged", "Move it aside")
 
 
+def test_an_account_at_which_backupd_breaks_keeps_no_other_from_being_saved(build: Build) -> None:
+    house = build(accounts=["*"], services=["mail"], people=2, messages=4, oddities=False)
+    house.command("sync", AMELIA)
+    mirror = house.home(AMELIA).mirror_path
+    shutil.rmtree(mirror)
+    mirror.write_text("a file where a folder belongs: nobody foresaw that")
+    said = house.command("sync", "--json")
+    found = {each["address"]: each for each in json.loads(said.stdout)["accounts"]}
+    assert said.returncode == 1, said.stdout
+    assert "broke at this account" in json.dumps(found.pop(AMELIA))
+    assert found
+    assert "Traceback" not in said.stderr
+    for address in found:
+        assert list(house.home(address).mirror_path.rglob("*.eml")), address
+
+
 def test_an_unknown_target_service_account_or_snapshot(house: Household) -> None:
     assert house.backup().exit_code == 0
     complains(house.command("restore", "--to", "nowhere"), 2, "no target 'nowhere'", "folder:PATH")

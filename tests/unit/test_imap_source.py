@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backupd.imap.reader import uid_set
+from backupd.imap.session import Mailbox, Session
+from backupd.imap.wire import Answer
+from backupd.model import Collection, Gap
 from sources.imap import facts
-from sources.imap.cursor import Blocks, Cursor, block_range, read
+from sources.imap.cursor import Blocks, Cursor, block_range, look_at, read, recent
+from sources.imap.folders import Folders, list_folders
 
 FLAGS = st.lists(st.sampled_from(["\\Seen", "\\Flagged", "Work", "$Forwarded"]), unique=True).map(tuple)  # fmt: skip
 NUMBERS = st.integers(0, 2**63 - 1)
@@ -58,6 +62,90 @@ class TestFacts:
     @given(st.text(max_size=60))
     def test_what_is_no_id_is_nowhere(self, text: str) -> None:
         assert facts.place_of(text)[2] >= 0
+
+
+class TestLooks:
+    HOUR = 3600.0
+
+    def test_a_look_lasts_a_day_and_only_under_the_same_name(self) -> None:
+        look = look_at(b"Old", 1e9)
+        assert recent(look, b"Old", 1e9 + 22 * self.HOUR)
+        assert not recent(look, b"Old", 1e9 + 25 * self.HOUR)
+        assert not recent(look, b"New", 1e9), (
+            "renamed: what it tells while it is closed may be of former times"
+        )
+        assert not recent(look, b"Old", 1e9 - 2 * self.HOUR), "the clock went back"
+
+    @pytest.mark.parametrize("text", ["", "@", "x@", "@1", "0@-1", "00000000@" + "9" * 400])
+    def test_what_is_no_look_is_none(self, text: str) -> None:
+        assert not recent(text, b"Old", 1e9)
+
+
+class Listing:
+    """A server as far as its folders are listed: raw names, and what each says of itself."""
+
+    prefix, foreign, software = "", (), ""
+
+    def __init__(self, told: dict[bytes, dict[str, object] | Answer]) -> None:
+        self._told = told
+
+    def mailboxes(self) -> list[Mailbox]:
+        return [Mailbox(raw.decode(), "/", frozenset(), raw) for raw in self._told]
+
+    def statuses(self, mailboxes: list[bytes], asked: str) -> dict[bytes, Any]:
+        del mailboxes, asked
+        return self._told
+
+    def can(self, capability: str) -> bool:
+        return capability == "OBJECTID"
+
+
+def status(id_: bytes = b"") -> dict[str, object]:
+    said: dict[str, object] = {"MESSAGES": b"1", "UIDVALIDITY": b"7", "UIDNEXT": b"2"}
+    return said | ({"MAILBOXID": [id_]} if id_ else {})
+
+
+class TestFolders:
+    def listed(self, told: dict[bytes, dict[str, object] | Answer]) -> Folders:
+        return list_folders(cast("Session", Listing(told)))
+
+    def test_an_id_that_is_none_does_not_name_a_folder(self) -> None:
+        found = self.listed({b"A": status(b"good-1"), b"B": status(b"\xd9N\xd3#\xdaU"), b"C": status(b"x" * 256)})  # fmt: skip
+        assert set(found.known) == {"i:good-1", "n:B", "n:C"}
+
+    def test_two_folders_of_one_id_are_told_apart_by_their_names(self) -> None:
+        found = self.listed({b"A": status(b"same"), b"A/B": status(b"same")})
+        assert set(found.known) == {"i:same", "n:A/B"}
+        parents = {each.id: each.parent for each in found.listed if isinstance(each, Collection)}
+        assert parents == {"i:same": None, "n:A/B": "i:same"}
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer("NO", "NONEXISTENT", "", "gone"),
+            Answer("NO", "", "", "Mailbox doesn't exist: A (0.001 secs)."),
+            Answer("NO", "", "", "Mailbox does not exist"),
+        ],
+    )
+    def test_a_name_that_is_only_the_name_of_other_folders_is_in_no_doubt(self, answer: Answer) -> None:  # fmt: skip
+        found = self.listed({b"A": answer, b"A/B": status(b"b")})
+        assert not found.doubtful
+        assert set(found.known) == {"i:b"}
+        assert not any(isinstance(each, Gap) for each in found.listed)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Answer("NO", "", "", "Permission denied"),
+            Answer("NO", "INUSE", "", "Mailbox doesn't exist: A"),
+            Answer("NO", "", "", "Locked: Mailbox does not exist"),
+            Answer("BAD", "", "", "Mailbox doesn't exist"),
+        ],
+    )
+    def test_a_folder_that_is_refused_for_another_reason_may_exist(self, answer: Answer) -> None:
+        found = self.listed({b"A": answer})
+        assert found.doubtful
+        assert [each.kind for each in found.listed if isinstance(each, Gap)] == ["folder"]
 
 
 class TestCursors:

@@ -10,9 +10,12 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from backupd.errors import IntegrityError
+from backupd.catalog import Catalog
+from backupd.errors import IntegrityError, TransientError
 from backupd.mirror.durable import MANY, Disk, whole_flush
 from backupd.mirror.files import GATHERED, SMALL, Mirror
+from backupd.mirror.tree import Tree
+from backupd.model import Collection, Service
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -128,3 +131,16 @@ def test_a_mirror_that_is_closed_holds_no_file_open_whoever_still_knows_it(tmp_p
         each.close()
         each.close()
     assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_a_folder_that_is_said_to_lie_inside_itself_stays_where_it_is(tmp_path: Path) -> None:
+    mirror = Mirror(tmp_path / "mirror", tmp_path / "drafts")
+    with Catalog(tmp_path / "catalog.db") as catalog:
+        tree = Tree(catalog, mirror)
+        outer = Collection(Service.MAIL, "outer", None, "Outer")
+        tree.collections(Service.MAIL, [outer, Collection(Service.MAIL, "inner", "outer", "Inner")])
+        for parent in ("outer", "inner"):
+            with pytest.raises(TransientError):
+                tree.collection(Collection(Service.MAIL, "outer", parent, "Outer"))
+        assert [row.path for row in catalog.collections()] == ["mail/Outer", "mail/Outer/Inner"]
+    assert mirror.exists("mail/Outer/Inner")
