@@ -9,6 +9,8 @@ all of it, at some 800 MB a second.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from operator import itemgetter
 
 WIDTH = 160
 SHIFT = 11
@@ -27,18 +29,30 @@ class QuickXor:
 
     def update(self, data: bytes) -> None:
         """Take more bytes; as many as the largest piece had are kept in memory."""
-        self._sum ^= int.from_bytes(data, "little") << (8 * (self._length % PERIOD))
+        number = int.from_bytes(data, "little")
+        if moved := self._length % PERIOD:
+            number <<= 8 * moved
+        self._sum ^= number
         self._length += len(data)
 
     def base64(self) -> str:
         """The hash of everything so far, as Graph writes it."""
-        folded = _fold(self._sum)
+        folded = _fold(self._sum).to_bytes(PERIOD, "little")
         state = 0
-        for position, byte in enumerate(folded.to_bytes(PERIOD, "little")):
-            state ^= byte << (position * SHIFT % WIDTH)
+        for bits, chosen in enumerate(_CHOSEN):
+            state ^= int.from_bytes(chosen(folded), "little") << bits
         mask = (1 << WIDTH) - 1
         state = (state & mask) ^ (state >> WIDTH) ^ (self._length << (WIDTH - 64))
         return base64.b64encode((state & mask).to_bytes(WIDTH // 8, "little")).decode()
+
+
+def _moved_by(bits: int) -> itemgetter[Sequence[int]]:
+    """Chooses the bytes that are rotated by so many bits beyond a whole number of bytes, in the order in which they then lie."""
+    places = {position * SHIFT % WIDTH: position for position in range(PERIOD)}
+    return itemgetter(*(places[shift] for shift in range(bits, WIDTH, 8)))
+
+
+_CHOSEN = tuple(_moved_by(bits) for bits in range(8))
 
 
 def _fold(number: int) -> int:

@@ -95,6 +95,7 @@ def ours(door: Connection, place: Place, folder: Path) -> None:
     from backupd.app import App  # noqa: PLC0415 - its import is not what is measured
     from backupd.config import Config  # noqa: PLC0415
     from backupd.model import Service  # noqa: PLC0415
+    from sources.graph import source  # noqa: F401, PLC0415
 
     app = App(Config.model_validate(configured(place, folder)))
     done: list[int] = []

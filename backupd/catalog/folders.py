@@ -9,6 +9,11 @@ from backupd.catalog.rows import DirtyRow, FolderRow, GapRow, ItemRow, RetryRow
 from backupd.errors import IntegrityError
 from backupd.model import Service
 
+_TAKEN = """
+SELECT EXISTS (SELECT 1 FROM itemrow WHERE folder = ? AND fold = ? AND key <> ?)
+    OR EXISTS (SELECT 1 FROM folderrow WHERE parent = ? AND fold = ?)
+"""
+
 
 class Folders(Database):
     """What the catalog knows of folders."""
@@ -70,12 +75,10 @@ class Folders(Database):
 
     def item_taken(self, folder: int, fold: str, but: str) -> bool:
         """Whether a sibling other than the item of key `but` has this folded name."""
-        items = select(ItemRow.key).where(ItemRow.folder == folder, ItemRow.fold == fold)
-        folders = select(FolderRow.id).where(FolderRow.parent == folder, FolderRow.fold == fold)
-        return (
-            any(key != but for key in self._session.exec(items))
-            or self._session.exec(folders).first() is not None
+        found = self._session.connection().exec_driver_sql(
+            _TAKEN, (folder, fold, but, folder, fold)
         )
+        return bool(found.scalar_one())
 
     def gone_folders(self, service: Service) -> list[FolderRow]:
         """Folders that the source said are gone, still here."""

@@ -99,6 +99,25 @@ class Batch:
         return items >= BATCH_ITEMS or large or late
 
 
+class Spots:
+    """Where the items of one batch go, so far: folders do not move meanwhile."""
+
+    def __init__(self, collection: FolderRow, tree: Tree) -> None:
+        self._collection, self._tree = collection, tree
+        self._folders: dict[str | None, FolderRow] = {}
+        self._claimed: dict[tuple[int, str], str] = {}
+
+    def folder(self, source_id: str | None) -> FolderRow:
+        """The folder inside a drive, looked up once."""
+        if source_id not in self._folders:
+            self._folders[source_id] = self._tree.folder(self._collection, source_id)
+        return self._folders[source_id]
+
+    def claim(self, spot: tuple[int, str], key: str) -> bool:
+        """Take a folded name in a folder for an item; False when another of the batch has it."""
+        return self._claimed.setdefault(spot, key) == key
+
+
 class Placer:
     """Gives each item of a collection its place and records it."""
 
@@ -113,8 +132,8 @@ class Placer:
         """Journal, bytes, then rows: in this order."""
         if not batch.works and not batch.failures:
             return
-        claimed: dict[tuple[int, str], str] = {}
-        places = [self._place(row, work, claimed) for work in batch.works]
+        spots = Spots(row, self._tree)
+        places = [self._place(row, work, spots) for work in batch.works]
         self._write_bytes([place for place in places if place.moved or place.draft])
         with self._catalog.transaction():
             self._catalog.add_items(
@@ -141,19 +160,19 @@ class Placer:
         arrivals = [(each.draft, each.path, each.mtime) for each in places if each.draft]
         self._mirror.place(arrivals)
 
-    def _place(self, row: FolderRow, work: Work, claimed: dict[tuple[int, str], str]) -> Place:
+    def _place(self, row: FolderRow, work: Work, spots: Spots) -> Place:
         """Decide where an item lies from now on."""
         files = row.service is Service.FILES
         about = self._source.describe(row.service, work.facts)
         # A file's name is its listing's, wherever its facts come from.
         work.about = {**about, "name": work.item.name} if files else about
         moment = names.parse_time(about.get("modified" if files else "received"))
-        folder = self._tree.folder(row, work.item.folder) if files else row
+        folder = spots.folder(work.item.folder) if files else row
         old = work.row
         if old is not None and work.fetched is None and not _renamed(row, work, old, folder):
             name = old.name
         else:
-            name = self._name(row, work, folder, moment, claimed)
+            name = self._name(row, work, folder, moment, spots)
         was = f"{self._catalog.folder(old.folder).path}/{old.name}" if old else None
         place = Place(work, folder, name, was, f"{folder.path}/{name}", moment)
         if work.fetched is not None:
@@ -166,7 +185,7 @@ class Placer:
         work: Work,
         folder: FolderRow,
         moment: datetime | None,
-        claimed: dict[tuple[int, str], str],
+        spots: Spots,
     ) -> str:
         if row.service is Service.MAIL:
             return names.mail_name(moment, str(work.about.get("subject") or ""), work.key)
@@ -174,9 +193,7 @@ class Placer:
             return names.short_key(work.key) + EXTENSION[row.service]
         local = names.component(work.item.name or work.item.id)
         spot = (id_of(folder), names.fold(local))
-        if claimed.setdefault(spot, work.key) != work.key or self._catalog.item_taken(
-            *spot, work.key
-        ):
+        if not spots.claim(spot, work.key) or self._catalog.item_taken(*spot, work.key):
             local = names.twin(local, work.key)
         return local
 
