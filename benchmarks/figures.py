@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import resource
 import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+"""Where it is set, each start of a program compiles everything anew, and that is all one would measure."""
 
 
 @dataclass(frozen=True)

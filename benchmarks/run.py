@@ -20,8 +20,8 @@ from typing import Any
 HERE = Path(__file__).parent
 
 NAMES = (
-    "answers", "snapshot", "repository", "fleet", "graph_pull", "graph_files", "graph_limits", "imap_pull", "imap_push", "idle",
-    "transport", "memory",
+    "answers", "snapshot", "repository", "fleet", "graph_pull", "graph_files", "graph_limits", "imap_pull",
+    "imap_nothing_new", "imap_push", "idle", "transport", "memory",
 )  # fmt: skip
 
 SMALL = {
