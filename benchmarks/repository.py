@@ -91,8 +91,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} messages")
+    parser.add_argument("--count", type=int, default=COUNT, help="messages")
     asked = parser.parse_args()
-    count = QUICK if asked.quick else COUNT
+    count = QUICK if asked.quick else asked.count
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), count)
     if asked.json:

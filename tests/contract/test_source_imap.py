@@ -147,10 +147,7 @@ class TestPoor:
     def test_a_listing_that_broke_off_goes_on_and_is_made_again_once(
         self, poor: Dovecot, tmp_path: Path
     ) -> None:
-        with client(poor) as other:
-            other.select("INBOX")
-            other.create("Broken")
-            other.copy("1:*", "Broken")
+        fill(poor, "Broken", [letter(n) for n in range(1119)])
         with source(tmp_path, poor) as made:
             desk = opened(made)
             (account,) = made.accounts()
