@@ -11,6 +11,13 @@ from backupd.catalog.database import Database
 from backupd.catalog.rows import DirtyRow, GapRow, JournalRow, RetryRow
 from backupd.model import Service
 
+_TROUBLES = """
+SELECT reason, COUNT(*), message, MIN(first_seen) FROM retryrow GROUP BY reason ORDER BY reason
+"""
+"""SQLite takes a bare column from the row that has the minimum."""
+
+_GAP_KINDS = "SELECT kind, COUNT(*) FROM gaprow GROUP BY kind ORDER BY MIN(service), MIN(id)"
+
 
 class Ledger(Database):
     """What could not be had, what cannot be had, and what is half done."""
@@ -23,6 +30,16 @@ class Ledger(Database):
         if due is not None:
             query = query.where(RetryRow.next_try <= due)
         return list(self._session.exec(query.order_by(RetryRow.first_seen, RetryRow.id)))  # type: ignore[arg-type]
+
+    def troubles(self) -> list[tuple[str, int, str]]:
+        """What the retry ledger holds, by reason: how many items, and what was said of the first."""
+        found = self._session.connection().exec_driver_sql(_TROUBLES)
+        return [(reason, count, message) for reason, count, message, _ in found]
+
+    def gap_kinds(self) -> dict[str, int]:
+        """How many coverage gaps there are of each kind."""
+        found = self._session.connection().exec_driver_sql(_GAP_KINDS)
+        return {kind: int(count) for kind, count in found}
 
     def due_collections(self, due: int) -> set[int]:
         """The collections in which something of the retry ledger is due at a time."""

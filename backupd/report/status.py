@@ -11,7 +11,6 @@ import os
 import shlex
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -190,7 +189,7 @@ def status_of(
             synced=fresh.synced,
             copies=fresh.copies,
             waiting=_waiting(catalog),
-            gaps=dict(Counter(gap.kind for gap in catalog.gaps())),
+            gaps=catalog.gap_kinds(),
             notes=held.notes,
             missing=catalog.absent(),
             protected=fresh.protected,
@@ -365,10 +364,7 @@ def _age(stamp: str) -> int | None:
 
 
 def _waiting(catalog: Catalog) -> list[Trouble]:
-    groups: dict[str, list[str]] = {}
-    for row in catalog.retries():
-        groups.setdefault(row.reason, []).append(row.message)
-    return [Trouble(reason, len(found), found[0]) for reason, found in sorted(groups.items())]
+    return [Trouble(*each) for each in catalog.troubles()]
 
 
 def in_words(seconds: int | None) -> str:
