@@ -60,7 +60,7 @@ class Tree:
         while waiting:
             later = [change for change in waiting if not self._apply(drive, change)]
             if len(later) == len(waiting):
-                self._park(drive, later[0])
+                self._free(drive, later[0])
             waiting = later
 
     def folder(self, drive: FolderRow, source_id: str | None) -> FolderRow:
@@ -74,9 +74,9 @@ class Tree:
 
     def _apply(self, drive: FolderRow, change: Folder) -> bool:
         """Apply a change unless it would put a folder below itself for now."""
-        row = self._find(Service.FILES, id_of(drive), change.id)
         parent = self.folder(drive, change.parent)
-        if row and (parent.path + "/").startswith(row.path + "/"):
+        row = self._find(Service.FILES, id_of(drive), change.id)
+        if row and parent.path.startswith(row.path + "/"):
             return False
         placed = self._put(Service.FILES, id_of(drive), row, change.id, parent, change.name)
         if placed.gone:
@@ -85,10 +85,13 @@ class Tree:
                 session.merge(placed)
         return True
 
-    def _park(self, drive: FolderRow, change: Folder) -> None:
-        """Break a circle of moves: this folder waits at the top of the drive."""
-        row = self._find(Service.FILES, id_of(drive), change.id)
-        self._put(Service.FILES, id_of(drive), row, change.id, drive, f"unplaced~{change.id}")
+    def _free(self, drive: FolderRow, change: Folder) -> None:
+        """Break a circle of moves: what this folder goes into leaves it for the top of the drive.
+
+        Where that one belongs may be told on a later page only.
+        """
+        inner = self.folder(drive, change.parent)
+        self._move(inner, drive, inner.name)
 
     def _collection(self, service: Service, source_id: str) -> FolderRow | None:
         """A collection, as it was read with all others or as it is now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +15,7 @@ from backupd.errors import IntegrityError, TransientError
 from backupd.mirror.durable import MANY, Disk, whole_flush
 from backupd.mirror.files import GATHERED, SMALL, Mirror
 from backupd.mirror.tree import Tree
-from backupd.model import Collection, Service
+from backupd.model import Collection, Folder, Service
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -144,3 +144,39 @@ def test_a_folder_that_is_said_to_lie_inside_itself_stays_where_it_is(tmp_path: 
                 tree.collection(Collection(Service.MAIL, "outer", parent, "Outer"))
         assert [row.path for row in catalog.collections()] == ["mail/Outer", "mail/Outer/Inner"]
     assert mirror.exists("mail/Outer/Inner")
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Iterator[Callable[..., list[str]]]:
+    """Tells a drive of folders, each call a page of (id, parent); answers with the paths in it."""
+    mirror = Mirror(tmp_path / "mirror", tmp_path / "drafts")
+    with Catalog(tmp_path / "catalog.db") as catalog:
+        tree = Tree(catalog, mirror)
+        (root,) = tree.collections(Service.FILES, [Collection(Service.FILES, "d", None, "Drive")])
+
+        def tell(*page: tuple[str, str | None]) -> list[str]:
+            tree.folders(root, [Folder(id_, parent, id_.upper()) for id_, parent in page])
+            paths = [row.path.removeprefix("files/Drive/") for row in catalog.below(root.path)]
+            assert all(mirror.exists(row.path) for row in catalog.below(root.path))
+            return sorted(paths[1:])
+
+        yield tell
+
+
+@pytest.mark.parametrize("beside", [(), (("c", "b"),), (("b", "c"), ("c", None))])
+def test_a_folder_goes_below_one_that_lay_in_it_wherever_the_page_ends(
+    drive: Callable[..., list[str]], beside: tuple[tuple[str, str | None], ...]
+) -> None:
+    drive(("a", None), ("b", "a"), ("c", "a"))
+    drive(("a", "b"), *beside)  # that b has left a is told on the next page
+    assert drive(("b", None), ("c", None)) == ["B", "B/A", "C"]
+
+
+def test_folders_that_are_said_to_lie_in_each_other_end_the_page_all_the_same(
+    drive: Callable[..., list[str]],
+) -> None:
+    drive(("a", None), ("b", "a"))
+    assert drive(("a", "b"), ("b", "a")) == ["B", "B/A"]
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            drive(("new", "new"))
