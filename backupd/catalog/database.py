@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import text
+from sqlalchemy import func, text
 from sqlalchemy.exc import DatabaseError
-from sqlmodel import Session, SQLModel
+from sqlmodel import Session, SQLModel, select
 
 from backupd.catalog.engine import as_disk_error, open_engine, unusable
 from backupd.catalog.rows import SCHEMA, TITLE
@@ -173,3 +174,12 @@ MIGRATIONS: tuple[Callable[[Any], None], ...] = (
     _keep_titles,
 )
 """From schema N to N + 1, by position."""
+
+
+def any_of(column: Any, values: Sequence[str]) -> Any:
+    """Whether a column has one of the values: one parameter, one statement, however many there are."""
+    text_ = json.dumps(values)
+    if "\\u0000" in text_:  # SQLite's JSON ends a text there
+        return column.in_(values)
+    listed = func.json_each(text_).table_valued("value")
+    return column.in_(select(listed.c.value))

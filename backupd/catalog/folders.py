@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from sqlmodel import delete, select
+from collections.abc import Sequence
 
-from backupd.catalog.database import Database
+from sqlmodel import delete, select, update
+
+from backupd.catalog.database import Database, any_of
 from backupd.catalog.rows import DirtyRow, FolderRow, GapRow, ItemRow, RetryRow
 from backupd.errors import IntegrityError
 from backupd.model import Service
@@ -84,6 +86,15 @@ class Folders(Database):
         """Folders that the source said are gone, still here."""
         query = select(FolderRow).where(FolderRow.service == service, FolderRow.gone == True)  # noqa: E712
         return list(self._session.exec(query))
+
+    def see_folders(self, drive: FolderRow, source_ids: Sequence[str]) -> None:
+        """Folders that a listing names are there, and were seen in its round; inside a transaction."""
+        known = (
+            FolderRow.service == drive.service,
+            FolderRow.scope == drive.id,
+            any_of(FolderRow.source_id, source_ids),
+        )
+        self._session.exec(update(FolderRow).where(*known).values(gone=False, round=drive.round))  # type: ignore[arg-type]
 
     def has_content(self, folder: int) -> bool:
         """Whether any item or folder lies in a folder."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import func, text
 from sqlmodel import delete, select, update
 
-from backupd.catalog.database import CHUNK, Database
+from backupd.catalog.database import CHUNK, Database, any_of
 from backupd.catalog.rows import (
     GONE,
     HELD,
@@ -100,7 +99,7 @@ class Items(Database):
         if not ids:
             return {}
         query = select(ItemRow).where(
-            ItemRow.collection == collection, _any(ItemRow.source_id, ids)
+            ItemRow.collection == collection, any_of(ItemRow.source_id, ids)
         )
         return {row.source_id: row for row in self._session.exec(query)}
 
@@ -108,14 +107,14 @@ class Items(Database):
         """Items by their stable keys, wherever they lie now."""
         if not keys:
             return {}
-        chosen = (ItemRow.service == service, ItemRow.scope == scope, _any(ItemRow.key, keys))
+        chosen = (ItemRow.service == service, ItemRow.scope == scope, any_of(ItemRow.key, keys))
         return {row.key: row for row in self._session.exec(select(ItemRow).where(*chosen))}
 
     def items_by_version(self, service: Service, versions: Sequence[str]) -> list[ItemRow]:
         """Items with any of these contents, in the order in which they came."""
         if not versions:
             return []
-        query = select(ItemRow).where(ItemRow.service == service, _any(ItemRow.version, versions))
+        query = select(ItemRow).where(ItemRow.service == service, any_of(ItemRow.version, versions))
         return list(self._session.exec(query.order_by(ItemRow.id)))  # type: ignore[arg-type]
 
     def item_at(self, path: str) -> ItemRow | None:
@@ -234,7 +233,7 @@ class Items(Database):
             self._session.connection().exec_driver_sql(_INSERT, values)
 
     def miss_unseen(self, collection: FolderRow) -> None:
-        """After a full listing: what it did not mention is missing, or no longer to be retried."""
+        """After a full listing: what it did not mention is missing, gone, or no longer to be retried."""
         self._session.exec(
             update(ItemRow)
             .where(
@@ -243,6 +242,14 @@ class Items(Database):
                 ItemRow.state == HELD,  # type: ignore[arg-type]
             )
             .values(state=MISSING)
+        )
+        self._session.exec(
+            update(FolderRow)
+            .where(
+                FolderRow.collection == collection.id,  # type: ignore[arg-type]
+                FolderRow.round < collection.round,  # type: ignore[arg-type]
+            )
+            .values(gone=True)
         )
         self._session.exec(
             delete(RetryRow).where(
@@ -275,15 +282,6 @@ class Items(Database):
             gaps = (GapRow.collection == row.collection, GapRow.owner == row.key)
             self._session.exec(delete(GapRow).where(*gaps))  # type: ignore[arg-type]
             self._session.exec(delete(ItemRow).where(ItemRow.id == row.id))  # type: ignore[arg-type]
-
-
-def _any(column: Any, values: Sequence[str]) -> Any:
-    """Whether a column has one of the values: one parameter, one statement, however many there are."""
-    text_ = json.dumps(values)
-    if "\\u0000" in text_:  # SQLite's JSON ends a text there
-        return column.in_(values)
-    listed = func.json_each(text_).table_valued("value")
-    return column.in_(select(listed.c.value))
 
 
 _ABSENT = f"""

@@ -56,12 +56,16 @@ class Tree:
 
     def folders(self, drive: FolderRow, changes: Iterable[Folder]) -> None:
         """Create, rename and move folders inside a drive, whatever order they are told in."""
-        waiting = list({change.id: change for change in changes}.values())
+        told = {change.id: change for change in changes}
+        waiting = list(told.values())
         while waiting:
             later = [change for change in waiting if not self._apply(drive, change)]
             if len(later) == len(waiting):
                 self._free(drive, later[0])
             waiting = later
+        if told:
+            with self._catalog.transaction():
+                self._catalog.see_folders(drive, list(told))
 
     def folder(self, drive: FolderRow, source_id: str | None) -> FolderRow:
         """A folder inside a drive; one that was not told of yet is parked until it is."""
@@ -78,11 +82,7 @@ class Tree:
         row = self._find(Service.FILES, id_of(drive), change.id)
         if row and parent.path.startswith(row.path + "/"):
             return False
-        placed = self._put(Service.FILES, id_of(drive), row, change.id, parent, change.name)
-        if placed.gone:
-            with self._catalog.transaction() as session:
-                placed.gone = False
-                session.merge(placed)
+        self._put(Service.FILES, id_of(drive), row, change.id, parent, change.name)
         return True
 
     def _free(self, drive: FolderRow, change: Folder) -> None:

@@ -135,6 +135,8 @@ class Intake:
     def _finish(self, row: FolderRow, page: Page, gone: list[str], gaps: list[Gap]) -> None:
         """What left, what cannot be had, and the cursor: one transaction."""
         with self._catalog.transaction() as session:
+            if page.restart:  # a full listing tells every gap anew
+                self._catalog.drop_gaps(id_of(row))
             for held in self._catalog.items_by_id(id_of(row), gone).values():
                 held.state = MISSING
                 session.add(held)

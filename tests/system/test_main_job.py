@@ -257,6 +257,25 @@ def test_an_expired_cursor_lists_again_and_fetches_nothing_twice(build: Build) -
     assert all(outcome.snapshot and outcome.snapshot.unchanged for outcome in run.outcomes)
 
 
+def test_folders_and_shortcuts_that_went_while_the_cursor_was_refused_are_forgotten(
+    build: Build,
+) -> None:
+    house = build(accounts=["amelia@*"], services=["files"], people=1, oddities=False)
+    state = house.tenant.state
+    folder = state.put_folder("amelia", "Doomed/empty")
+    state.put_file("amelia", "Doomed/a.txt", b"a")
+    state.drive("amelia").add("elsewhere", folder, facets={"remoteItem": {"id": "there"}})
+    house.backup()
+    mirror = house.home(AMELIA).mirror_path
+    assert [gap["name"] for gap in described(mirror)["gaps"]] == ["elsewhere"]
+    state.expire_cursors(drive="amelia")
+    state.delete_item("amelia", "Doomed")
+    assert house.backup().exit_code == 0
+    assert not described(mirror)["gaps"]
+    assert not list(mirror.rglob("Doomed"))
+    assert (mirror / "files/OneDrive/Cases/Novak/Evidence").is_dir()
+
+
 def test_messages_that_delta_forgets_are_found_by_counting(build: Build) -> None:
     house = build(accounts=["amelia@*"], services=["mail"], people=1, messages=5, oddities=False)
     house.backup()
