@@ -69,6 +69,11 @@ class Ledger(Database):
         """Every coverage gap."""
         return list(self._session.exec(select(GapRow).order_by(GapRow.service, GapRow.id)))  # type: ignore[arg-type]
 
+    def gap_ids(self, collection: int) -> set[str]:
+        """The ids of what a collection lists and cannot give."""
+        chosen = (GapRow.collection == collection, GapRow.owner == "")
+        return set(self._session.exec(select(GapRow.source_id).where(*chosen)))
+
     def drop_gaps(
         self, collection: int | None, *, owner: str = "", source_id: str | None = None
     ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from backupd.catalog import Catalog, loads
@@ -75,11 +75,12 @@ class Intake:
         for change in page.changes:
             if isinstance(change, (Item, Gone)):
                 latest[change.id] = _later(latest.get(change.id), change)
-        works = self._plan(row, [each for each in latest.values() if isinstance(each, Item)])
-        self._take(collection, row, works)
+        items = [each for each in latest.values() if isinstance(each, Item)]
+        self._take(collection, row, self._plan(row, items))
         gone = [each.id for each in latest.values() if isinstance(each, Gone)]
         gaps = [each for each in page.changes if isinstance(each, Gap)]
-        self._finish(row, page, gone, gaps)
+        given = self._catalog.gap_ids(id_of(row)).intersection(each.id for each in items)
+        self._finish(row, page, gone, gaps, given)
 
     def _plan(self, row: FolderRow, items: list[Item]) -> list[Work]:
         """Tell the known from the new, the moved from the changed."""
@@ -132,8 +133,10 @@ class Intake:
 
     # -- the end of a page --------------------------------------------------------------------
 
-    def _finish(self, row: FolderRow, page: Page, gone: list[str], gaps: list[Gap]) -> None:
-        """What left, what cannot be had, and the cursor: one transaction."""
+    def _finish(
+        self, row: FolderRow, page: Page, gone: list[str], gaps: list[Gap], given: Iterable[str]
+    ) -> None:
+        """What left, what cannot be had, what now can, and the cursor: one transaction."""
         with self._catalog.transaction() as session:
             if page.restart:  # a full listing tells every gap anew
                 self._catalog.drop_gaps(id_of(row))
@@ -144,8 +147,9 @@ class Intake:
                 self._catalog.drop_retry(id_of(row), source_id)
                 self._catalog.drop_gaps(id_of(row), source_id=source_id)
                 self._forget_folder(row, source_id)
+            for source_id in (*given, *(gap.id for gap in gaps)):
+                self._catalog.drop_gaps(id_of(row), source_id=source_id)
             for gap in gaps:
-                self._catalog.drop_gaps(id_of(row), source_id=gap.id)
                 session.add(gap_row(row, gap))
             if page.last and not row.complete:
                 session.flush()

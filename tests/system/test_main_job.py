@@ -260,7 +260,7 @@ def test_an_expired_cursor_lists_again_and_fetches_nothing_twice(build: Build) -
 def test_folders_and_shortcuts_that_went_while_the_cursor_was_refused_are_forgotten(
     build: Build,
 ) -> None:
-    house = build(accounts=["amelia@*"], services=["files"], people=1, oddities=False)
+    house = build(accounts=["amelia@*"], services=["files"], people=1, extras=False, oddities=False)
     state = house.tenant.state
     folder = state.put_folder("amelia", "Doomed/empty")
     state.put_file("amelia", "Doomed/a.txt", b"a")
@@ -274,6 +274,20 @@ def test_folders_and_shortcuts_that_went_while_the_cursor_was_refused_are_forgot
     assert not described(mirror)["gaps"]
     assert not list(mirror.rglob("Doomed"))
     assert (mirror / "files/OneDrive/Cases/Novak/Evidence").is_dir()
+
+
+def test_a_file_that_was_held_for_malware_and_is_harmless_is_no_gap_any_more(build: Build) -> None:
+    house = build(accounts=["amelia@*"], services=["files"], people=1, extras=False, oddities=False)
+    state = house.tenant.state
+    item = state.put_file("amelia", "suspect.txt", b"harmless", malware=True)
+    house.backup()
+    mirror = house.home(AMELIA).mirror_path
+    assert [gap["name"] for gap in described(mirror)["gaps"]] == ["suspect.txt"]
+    item.malware = False
+    state.rename_item("amelia", item, "acquitted.txt")
+    house.backup()
+    assert not described(mirror)["gaps"]
+    assert (mirror / "files/OneDrive/acquitted.txt").read_bytes() == b"harmless"
 
 
 def test_messages_that_delta_forgets_are_found_by_counting(build: Build) -> None:
