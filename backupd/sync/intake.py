@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from backupd.catalog import Catalog, loads
@@ -79,8 +79,7 @@ class Intake:
         self._take(collection, row, self._plan(row, items))
         gone = [each.id for each in latest.values() if isinstance(each, Gone)]
         gaps = [each for each in page.changes if isinstance(each, Gap)]
-        given = self._catalog.gap_ids(id_of(row)).intersection(each.id for each in items)
-        self._finish(row, page, gone, gaps, given)
+        self._finish(row, page, gone, gaps, {each.id for each in items})
 
     def _plan(self, row: FolderRow, items: list[Item]) -> list[Work]:
         """Tell the known from the new, the moved from the changed."""
@@ -134,10 +133,16 @@ class Intake:
     # -- the end of a page --------------------------------------------------------------------
 
     def _finish(
-        self, row: FolderRow, page: Page, gone: list[str], gaps: list[Gap], given: Iterable[str]
+        self, row: FolderRow, page: Page, gone: list[str], gaps: list[Gap], listed: set[str]
     ) -> None:
         """What left, what cannot be had, what now can, and the cursor: one transaction."""
+        known = self._catalog.gap_ids(id_of(row))
+        given = known & listed
         with self._catalog.transaction() as session:
+            if row.complete and (
+                given or known.intersection(gone) or not known.issuperset(gap.id for gap in gaps)
+            ):
+                self._catalog.touched()  # account.json tells of it, and snapshots shall
             if page.restart:  # a full listing tells every gap anew
                 self._catalog.drop_gaps(id_of(row))
             for held in self._catalog.items_by_id(id_of(row), gone).values():

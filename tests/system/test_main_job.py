@@ -290,6 +290,24 @@ def test_a_file_that_was_held_for_malware_and_is_harmless_is_no_gap_any_more(bui
     assert (mirror / "files/OneDrive/acquitted.txt").read_bytes() == b"harmless"
 
 
+def test_what_can_only_be_told_of_is_told_in_a_snapshot_as_well(build: Build) -> None:
+    house = build(accounts=["amelia@*"], services=["files"], people=1, extras=False, oddities=False)
+    state = house.tenant.state
+    house.backup()
+    drive = state.drive("amelia")
+    link = drive.add("elsewhere", state.put_folder("amelia", "Shared"), facets={"remoteItem": {"id": "there"}})
+    for told in (["elsewhere"], []):
+        (outcome,) = house.backup().outcomes
+        assert outcome.snapshot is not None
+        assert outcome.snapshot.made, told
+        assert [gap["name"] for gap in described(house.home(AMELIA).mirror_path)["gaps"]] == told
+        (outcome,) = house.backup().outcomes
+        assert outcome.snapshot is not None
+        assert outcome.snapshot.unchanged
+        if told:
+            drive.delete(link)
+
+
 def test_messages_that_delta_forgets_are_found_by_counting(build: Build) -> None:
     house = build(accounts=["amelia@*"], services=["mail"], people=1, messages=5, oddities=False)
     house.backup()
