@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import Self
@@ -253,19 +253,21 @@ class _Body:
 
     async def take(self, chunks: AsyncIterator[bytes]) -> None:
         """Write and hash; large files by a thread, so that the loop receives and serves others meanwhile."""
-        waiting = bytearray()
+        waiting: list[bytes] = []
+        size = 0
         async with _Behind(self._write) as behind:
             try:
                 async for chunk in chunks:
-                    waiting += chunk
-                    if len(waiting) >= STRETCH:
-                        full, waiting = bytes(waiting), bytearray()
+                    waiting.append(chunk)
+                    size += len(chunk)
+                    if size >= STRETCH:
+                        full, waiting, size = waiting, [], 0
                         await behind.do(full)
             except (aiohttp.ClientError, TimeoutError):
                 await behind.drain()
-                self._write(bytes(waiting))  # what came before the cut need not come again
+                self._write(waiting)  # what came before the cut need not come again
                 raise
-        self._write(bytes(waiting))
+        self._write(waiting)
 
     def differs(self, facts: Facts) -> str:
         """`size-differs` or `hash-differs` when the bytes are not those of `facts`, else ""."""
@@ -276,10 +278,10 @@ class _Body:
             return "hash-differs"
         return ""
 
-    def _write(self, data: bytes) -> None:
-        if data:
-            self._draft.write(data)
-            self._hash.update(data)
+    def _write(self, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            self._draft.write(piece)
+            self._hash.update(piece)
 
     def _restart(self) -> None:
         self._draft.restart()
@@ -289,7 +291,7 @@ class _Body:
 class _Behind:
     """Work in a thread, one piece at a time, while the loop goes on; left only when all of it has ended."""
 
-    def __init__(self, work: Callable[[bytes], None]) -> None:
+    def __init__(self, work: Callable[[Sequence[bytes]], None]) -> None:
         self._work = work
         self._running: asyncio.Future[None] | None = None
 
@@ -303,7 +305,7 @@ class _Behind:
             await asyncio.wait([self._running])
             self._running.exception()  # what came first is told
 
-    async def do(self, data: bytes) -> None:
+    async def do(self, data: Sequence[bytes]) -> None:
         """Begin with `data` when the piece before it is done. Raises what that one raised."""
         await self.drain()
         self._running = asyncio.get_running_loop().run_in_executor(None, self._work, data)

@@ -295,7 +295,9 @@ def test_what_can_only_be_told_of_is_told_in_a_snapshot_as_well(build: Build) ->
     state = house.tenant.state
     house.backup()
     drive = state.drive("amelia")
-    link = drive.add("elsewhere", state.put_folder("amelia", "Shared"), facets={"remoteItem": {"id": "there"}})
+    link = drive.add(
+        "elsewhere", state.put_folder("amelia", "Shared"), facets={"remoteItem": {"id": "there"}}
+    )
     for told in (["elsewhere"], []):
         (outcome,) = house.backup().outcomes
         assert outcome.snapshot is not None
