@@ -42,7 +42,7 @@ from backupd.ports import Claim, Parcel, Reader, Shelf
 from targets.endpoint import Endpoint
 from targets.imap import Imap
 
-COUNT, QUICK = 10_000, 2_000
+COUNT, QUICK = 10_000, 1_000
 GOAL_LOOP, GOAL_MBSYNC, GOAL_MB = 0.5, 1.0, 200
 MEDIAN, SIGMA, LARGEST = 20_000, 1.2, 3 << 20
 WHERE = Shelf(Service.MAIL, "mail/Bench", ("Bench",), 0, 0)
