@@ -425,17 +425,18 @@ def _listed(source: Source, patterns: Sequence[str]) -> tuple[list[Account], Bac
 
 
 def _broken(thing: Account | Home, error: Exception) -> Outcome:
-    """What nobody foresaw."""
+    """What nobody foresaw: a disk that does what it should not, or a mistake of ours."""
     log.debug("", exc_info=error)
-    address = thing.address
     source = thing.source if isinstance(thing, Account) else thing.folder.parent.name
-    named = BackupdError(
-        f"backupd broke at this account: {type(error).__name__}: {error}",
-        hint="The other accounts went on, and what was saved is safe. This is a mistake in backupd: please report what "
-        "`backupd --debug` says.",
-        reason="broken",
-    )
-    return Outcome(address, source, error=named)
+    if isinstance(error, OSError):
+        what = f"{error.strerror or error}: {error.filename or 'unknown file'}"
+        advice = "Check the path, its permissions and its disk."
+    else:
+        what = f"backupd broke at this account: {type(error).__name__}: {error}"
+        advice = "This is a mistake in backupd: please report what the same command says with `backupd --debug`."
+    hint = f"The other accounts went on, and what was saved is safe. {advice}"
+    named = BackupdError(what, hint=hint, reason="broken")
+    return Outcome(thing.address, source, error=named)
 
 
 def _vanished(address: str) -> CutOff:

@@ -21,7 +21,7 @@ LONGEST = (
     "test_main_job", "test_cutoffs", "test_opinions", "test_service", "test_target_microsoft365", "test_keys",
     "test_imap_service", "test_target_caldav", "test_incidents", "test_unpacking",
 )  # fmt: skip
-"""Files that take a minute or more: they begin first, so that no worker goes on alone at the end."""
+"""The files that take longest: they begin first, so that no worker goes on alone at the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -131,11 +131,11 @@ class Listing:
         """
 
         def made() -> str:
+            look = self._look(modseq)
             if self._tells_vanished(opened):
-                return Cursor(opened.validity, top, modseq, look=self._look(modseq)).text()
+                return Cursor(opened.validity, top, modseq, look=look).text()
             uids = uid_set(self._listed).decode() if whole else None
             blocks = None if modseq or not whole else self._blocks.written()
-            look = self._look(modseq)
             return Cursor(opened.validity, top, modseq, 0, uids, blocks, look).text()
 
         return made
@@ -237,12 +237,12 @@ class Listing:
         for start in range(0, len(new), PAGE):
             yield Page(self._window(new[start : start + PAGE]), past.text())
         modseq = opened.modseq
+        look = self._look(modseq)
         if self._tells_vanished(opened):
-            end = Cursor(opened.validity, top, modseq, look=self._look(modseq))
+            end = Cursor(opened.validity, top, modseq, look=look)
         else:
             blocks = None if modseq else self._blocks.written()
-            held, look = uid_set(uids).decode(), self._look(modseq)
-            end = Cursor(opened.validity, top, modseq, 0, held, blocks, look)
+            end = Cursor(opened.validity, top, modseq, 0, uid_set(uids).decode(), blocks, look)
         yield Page((), end.text(), last=True)
         self.reached = (opened.validity, top)
 
